@@ -1,0 +1,1 @@
+//! What this server must read out of encoded bits: sizes, profiles, reordering, keyframes.
