@@ -166,10 +166,10 @@ impl SequenceHeader {
             if point == 0 {
                 (self.level_idx, self.high_tier) = (level, tier);
             }
-            if let Some(bits) = decoder_model_delay_bits {
-                if r.flag()? {
-                    r.skip(2 * bits as usize + 1)?;
-                }
+            if let Some(bits) = decoder_model_delay_bits
+                && r.flag()?
+            {
+                r.skip(2 * bits as usize + 1)?;
             }
             if display_delay_present && r.flag()? {
                 r.skip(4)?;

@@ -367,13 +367,13 @@ impl AvcConfig {
         put_sets(&mut out, self.sps.iter().take(31));
         out.put_u8(self.pps.len().min(255) as u8);
         put_sets(&mut out, self.pps.iter().take(255));
-        if matches!(self.profile_idc, 100 | 110 | 122 | 144) {
-            if let Ok(info) = self.sps_info() {
-                out.put_u8(0xfc | info.chroma_format_idc);
-                out.put_u8(0xf8 | (info.bit_depth_luma - 8));
-                out.put_u8(0xf8 | (info.bit_depth_chroma - 8));
-                out.put_u8(0);
-            }
+        if matches!(self.profile_idc, 100 | 110 | 122 | 144)
+            && let Ok(info) = self.sps_info()
+        {
+            out.put_u8(0xfc | info.chroma_format_idc);
+            out.put_u8(0xf8 | (info.bit_depth_luma - 8));
+            out.put_u8(0xf8 | (info.bit_depth_chroma - 8));
+            out.put_u8(0);
         }
         out.freeze()
     }
