@@ -1,0 +1,130 @@
+"""The control plane's process: `python -m tallylight.api`, started by the supervisor. Ends when its standard input closes."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from tallylight import logs
+from tallylight.api.app import internal_app, public_app
+from tallylight.api.control import open_control
+from tallylight.config import Settings, load_settings
+from tallylight.errors import TallylightError
+from tallylight.paths import DataDirectory
+
+log = structlog.get_logger()
+
+# Requests under way at the end get this long; the supervisor waits 2 s before it kills.
+GRACE_S = 1
+# A page asks a few things at a time; each connection costs a task and a few buffers.
+MAX_CONNECTIONS = 512
+EXIT_CANNOT_START = 3
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: this process ends all its servers together."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, data: DataDirectory) -> None:
+    """Serves until SIGTERM, SIGINT or the end of standard input."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with _stdin_watched(stop), open_control(settings, data) as control:
+        public_socket = _unix_socket(data.control_socket)
+        internal_socket = _loopback_socket(settings.internal_port)
+        servers = [(_server(public_app(control)), public_socket), (_server(internal_app(control)), internal_socket)]
+        tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
+        log.info("control_started", pid=os.getpid())
+        await asyncio.wait([*tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+        for server, _ in servers:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+        data.control_socket.unlink(missing_ok=True)
+        log.info("control_stopped", pid=os.getpid())
+
+
+def main() -> int:
+    """Runs the process; returns its exit code."""
+    logs.configure("control")
+    try:
+        settings = load_settings()
+        uvloop.run(serve(settings, DataDirectory(settings.data_dir)))
+    except (TallylightError, OSError) as error:
+        message = error.sentence() if isinstance(error, TallylightError) else str(error)
+        log.error("control_cannot_start", code=getattr(error, "code", "system_error"), message=message)
+        return EXIT_CANNOT_START
+    return 0
+
+
+def _server(app: object) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_graceful_shutdown=GRACE_S,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+        )
+    )
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The directory is private already; the socket is as well, from its first moment.
+    previous = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(previous)
+    return listener
+
+
+def _loopback_socket(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener
+
+
+@asynccontextmanager
+async def _stdin_watched(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Sets `stop` when the supervisor, which holds the other end of standard input, is gone."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+
+    async def watch() -> None:
+        while await reader.read(1024):
+            pass
+        stop.set()
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+        transport.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

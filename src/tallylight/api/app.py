@@ -1,0 +1,35 @@
+"""The two applications of the control plane: the public one behind the engine's front, and the internal one on the loopback address."""
+
+from fastapi import FastAPI
+
+from tallylight import __version__
+from tallylight.api import engine_routes, problems, server_info, streams
+from tallylight.api.control import Control
+from tallylight.api.limits import AnswerHeaders, BodyLimit
+
+
+def public_app(control: Control) -> FastAPI:
+    """What the engine's front passes on to, and the engine's own question. Knows nothing below `/internal`."""
+    app = FastAPI(
+        title="Tallylight", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
+    )
+    app.state.control = control
+    for router in (streams.router, server_info.router, engine_routes.router):
+        app.include_router(router)
+    _finish(app)
+    return app
+
+
+def internal_app(control: Control) -> FastAPI:
+    """For programs on this host only."""
+    app = FastAPI(title="Tallylight internal", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.control = control
+    app.add_api_route("/internal/health", server_info.get_health, response_class=server_info.HealthResponse)
+    _finish(app)
+    return app
+
+
+def _finish(app: FastAPI) -> None:
+    problems.install(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(AnswerHeaders)

@@ -1,0 +1,87 @@
+"""The parts of a running control plane, made once and handed to every route."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Request
+
+from tallylight.api.auth import load_admin_token
+from tallylight.config import Settings
+from tallylight.db import Database
+from tallylight.engine.client import EngineAwayError, EngineClient
+from tallylight.engine.events import EventFollower
+from tallylight.engine.models import EngineEvent
+from tallylight.paths import DataDirectory
+from tallylight.streams.admission import Admission
+from tallylight.streams.store import StreamStore
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Control:
+    """Everything that routes need."""
+
+    settings: Settings
+    admin_token: str
+    database: Database
+    engine: EngineClient
+    streams: StreamStore
+    admission: Admission
+
+    async def take_off_air(self, name: str) -> None:
+        """Cuts a stream's publisher. An engine that is away will be told when it is back (`remove_strangers`)."""
+        try:
+            await self.engine.cut_publisher(name)
+        except EngineAwayError as error:
+            log.warning("publisher_not_cut", stream=name, cause=error.message)
+
+    async def remove_strangers(self) -> None:
+        """Cuts publishers of streams that were deleted while the engine could not be reached."""
+        known = {stream.name for stream in await self.streams.all()}
+        for name, status in (await self.engine.streams()).items():
+            if status.session is not None and name not in known:
+                log.warning("stranger_cut", stream=name)
+                await self.engine.cut_publisher(name)
+
+
+@asynccontextmanager
+async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator[Control]:
+    """Opens the database, brings it up to date, and follows the engine's events until the block ends."""
+    database = Database(data.database)
+    try:
+        await database.migrate()
+        streams = StreamStore(database, data.first_run)
+        await streams.provision(settings.bootstrap_streams)
+        async with EngineClient(data.engine_socket) as engine:
+            control = Control(settings, load_admin_token(data), database, engine, streams, Admission(streams))
+            follower = asyncio.create_task(EventFollower(engine, _log_event, control.remove_strangers).run())
+            try:
+                yield control
+            finally:
+                follower.cancel()
+                await asyncio.gather(follower, return_exceptions=True)
+    finally:
+        await database.close()
+
+
+_STARTED_AT = datetime.now(UTC)
+
+
+async def _log_event(event: EngineEvent) -> None:
+    replayed = datetime.fromisoformat(event.at) < _STARTED_AT
+    fields = event.fields() | ({"replayed": True} if replayed else {})
+    log.info(event.event, **{"stream": event.stream, "session": event.session, "seq": event.seq} | fields)
+
+
+def _control(request: Request) -> Control:
+    control: Control = request.app.state.control
+    return control
+
+
+ControlPlane = Annotated[Control, Depends(_control)]

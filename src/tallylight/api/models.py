@@ -1,0 +1,80 @@
+"""Bodies of requests and answers of the public API."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tallylight.config import STREAM_NAME_PATTERN, IceServer
+from tallylight.db import Stream
+from tallylight.engine.models import StreamStatus
+from tallylight.streams.store import NewKey
+
+StreamName = Annotated[str, Field(pattern=STREAM_NAME_PATTERN)]
+
+
+class NewStream(BaseModel):
+    """What to create."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: StreamName
+    # One line: titles also go into playlists, logs and headers.
+    title: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f\u2028\u2029]*$")] = ""
+
+
+class StreamWithKey(BaseModel):
+    """A stream and its key, which is never shown again."""
+
+    name: str
+    title: str
+    created_at: datetime
+    key: str
+
+    @classmethod
+    def of(cls, new: NewKey) -> Self:
+        stream = new.stream
+        return cls(name=stream.name, title=stream.title, created_at=stream.created_at, key=new.key)
+
+
+class StreamView(StreamStatus):
+    """A stream as everybody may see it: what the engine measures, and what we know about it."""
+
+    title: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, stream: Stream, status: StreamStatus) -> Self:
+        return cls(**status.model_dump(), title=stream.title, created_at=stream.created_at)
+
+
+class StreamList(BaseModel):
+    streams: list[StreamView]
+
+
+class Check(BaseModel):
+    """One part of the server."""
+
+    status: Literal["pass", "warn", "fail"]
+    output: str | None = None
+
+
+class Health(BaseModel):
+    """Health of the whole server (draft-inadarei-api-health-check-06)."""
+
+    status: Literal["pass", "warn", "fail"]
+    version: str
+    checks: dict[str, list[Check]]
+
+
+class RtmpAddress(BaseModel):
+    port: int
+    app: str = "live"
+
+
+class PageConfig(BaseModel):
+    """What pages need to know about this server."""
+
+    version: str
+    ice_servers: list[IceServer]
+    rtmp: RtmpAddress

@@ -1,0 +1,164 @@
+"""Settings from the environment (`TALLYLIGHT_*`), checked before anything starts."""
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tallylight.errors import StartError
+
+PREFIX = "TALLYLIGHT_"
+
+# A name is part of URLs, file names and log lines; 64 bytes is a DNS label with room to spare.
+STREAM_NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+# A key is the last path segment of an RTMP URL and an HTTP header value: no slash, no blank, no query.
+STREAM_KEY_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
+
+# Read by the engine, not by us.
+ENGINE_VARIABLES = frozenset({"TALLYLIGHT_LOG"})
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class IceServer(BaseModel):
+    """A STUN or TURN server that browsers are told about (RTCIceServer)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    urls: Annotated[list[str], Field(min_length=1, max_length=16)]
+    username: str | None = None
+    credential: str | None = None
+
+
+class BootstrapStream(BaseModel):
+    """A stream that must exist after start; an existing one keeps its key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: Annotated[str, Field(pattern=STREAM_NAME_PATTERN)]
+    key: Annotated[str, Field(pattern=STREAM_KEY_PATTERN, repr=False)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Names and defaults are a contract; see README.md."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    bind: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - a media server is for other hosts
+    http_port: Port = 8080
+    webrtc_port: Port = 8080
+    rtmp_port: Port = 1935
+    internal_port: Port = 8081
+    data_dir: Path = Path("data")
+    public_ips: Annotated[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...], NoDecode] = ()
+    bootstrap_streams: Annotated[tuple[BootstrapStream, ...], NoDecode] = Field(default=(), repr=False)
+    ice_servers: Annotated[tuple[IceServer, ...], Field(max_length=16)] = ()
+    engine_binary: Path | None = None
+    audit_nonces: bool = False
+
+    @field_validator("public_ips", mode="before")
+    @classmethod
+    def _split_addresses(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("bootstrap_streams", mode="before")
+    @classmethod
+    def _split_streams(cls, value: object) -> object:
+        return (
+            [_name_and_key(part.strip()) for part in value.split(",") if part.strip()]
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("data_dir", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _tcp_ports_differ(self) -> Self:
+        ports = {"HTTP_PORT": self.http_port, "RTMP_PORT": self.rtmp_port, "INTERNAL_PORT": self.internal_port}
+        taken: dict[int, str] = {}
+        for name, port in ports.items():
+            if port in taken:
+                raise ValueError(f"{PREFIX}{taken[port]} and {PREFIX}{name} are both {port}; give each its own port")
+            taken[port] = name
+        return self
+
+    @model_validator(mode="after")
+    def _bootstrap_is_unambiguous(self) -> Self:
+        if len({stream.name for stream in self.bootstrap_streams}) < len(self.bootstrap_streams):
+            raise ValueError(f"{PREFIX}BOOTSTRAP_STREAMS names a stream twice")
+        if len({stream.key for stream in self.bootstrap_streams}) < len(self.bootstrap_streams):
+            raise ValueError(
+                f"{PREFIX}BOOTSTRAP_STREAMS gives two streams the same key, but the key decides the stream"
+            )
+        return self
+
+
+def load_settings(data_dir: Path | None = None) -> Settings:
+    """Reads the environment.
+
+    Args:
+        data_dir: Overrides `TALLYLIGHT_DATA_DIR` (a command line option).
+
+    Raises:
+        StartError: `config_invalid`, with every wrong variable by name; values are not repeated, they may be secrets.
+    """
+    try:
+        return Settings() if data_dir is None else Settings(data_dir=data_dir)
+    except ValidationError as error:
+        problems = "; ".join(sorted(_problem(item["loc"], item["msg"]) for item in error.errors()))
+        raise StartError(
+            "config_invalid", f"The configuration is not valid: {problems}.", "Correct it and start again."
+        ) from error
+    except ValueError as error:  # pydantic-settings: a JSON value that is not JSON
+        raise StartError(
+            "config_invalid", f"The configuration is not valid: {error}.", "Correct it and start again."
+        ) from error
+
+
+def unknown_variables(names: Iterable[str] | None = None) -> dict[str, str | None]:
+    """Variables that look like ours but mean nothing, each with the name that was probably meant."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | ENGINE_VARIABLES
+    candidates = (
+        name for name in (os.environ if names is None else names) if name.startswith(PREFIX) and name not in known
+    )
+    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in candidates}
+
+
+def socket_address(bind: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> str:
+    """`address:port`, with the brackets that IPv6 needs."""
+    return f"[{bind}]:{port}" if bind.version == 6 else f"{bind}:{port}"
+
+
+def _name_and_key(text: str) -> dict[str, str]:
+    name, colon, key = text.partition(":")
+    if not colon:
+        raise ValueError("each entry must be name:key")
+    return {"name": name, "key": key}
+
+
+_FIELD_HINTS = {
+    "name": "a stream name has 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or digit",
+    "key": "a stream key has 1 to 128 characters of A-Z, a-z, 0-9, -, ., _ and ~",
+}
+
+
+def _problem(location: tuple[int | str, ...], message: str) -> str:
+    message = re.sub(r"^Value error, ", "", message)
+    if not location:
+        return message
+    variable = f"{PREFIX}{str(location[0]).upper()}"
+    hint = _FIELD_HINTS.get(str(location[-1])) if len(location) > 1 else None
+    if hint is not None:
+        return f"{variable}: {hint}"
+    return f"{variable}: {message[:1].lower()}{message[1:]}"

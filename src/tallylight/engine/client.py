@@ -1,0 +1,89 @@
+"""Requests to the engine over its Unix socket."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from tallylight.engine.models import EngineHealth, Streams, StreamStatus
+from tallylight.errors import TallylightError
+
+# The engine answers from memory; a second without an answer means that it is gone or drowning.
+REQUEST_TIMEOUT_S = 1.0
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class EngineAwayError(TallylightError):
+    """The engine does not answer, or not as agreed."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__("engine_away", f"The media engine does not answer ({cause}).", "Try again in a second.")
+
+
+class EngineClient:
+    """The engine's API. Holds a small pool of connections; close it, or use it as an async context manager."""
+
+    def __init__(self, socket: Path) -> None:
+        self._http = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://engine", timeout=REQUEST_TIMEOUT_S, trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        await self._http.aclose()
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """For the stream of events, which outlives a request's timeout."""
+        return self._http
+
+    async def health(self) -> EngineHealth:
+        return _parse(EngineHealth, await self._get("/v1/health"))
+
+    async def streams(self) -> dict[str, StreamStatus]:
+        """Every stream that the engine has seen since its start, by name."""
+        answer = _parse(Streams, await self._get("/v1/streams"))
+        return {stream.name: stream for stream in answer.streams}
+
+    async def stream(self, name: str) -> StreamStatus | None:
+        """One stream, or None when the engine has never seen it."""
+        response = await self._request("GET", f"/v1/streams/{quote(name, safe='')}")
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        return _parse(StreamStatus, _ok(response))
+
+    async def cut_publisher(self, name: str) -> bool:
+        """Takes a stream off the air; False when nothing was on air."""
+        response = await self._request("DELETE", f"/v1/streams/{quote(name, safe='')}/publisher")
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return False
+        _ok(response)
+        return True
+
+    async def _get(self, path: str) -> bytes:
+        return _ok(await self._request("GET", path))
+
+    async def _request(self, method: str, path: str) -> httpx.Response:
+        try:
+            return await self._http.request(method, path)
+        except httpx.HTTPError as error:
+            raise EngineAwayError(type(error).__name__) from error
+
+
+def _ok(response: httpx.Response) -> bytes:
+    if not response.is_success:
+        raise EngineAwayError(f"status {response.status_code}")
+    return response.content
+
+
+def _parse(model: type[Model], body: bytes) -> Model:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise EngineAwayError(f"its answer is not as agreed: {error.error_count()} fields") from error

@@ -1,0 +1,1 @@
+"""Streams and their keys: who exists, and who may publish."""

@@ -1,0 +1,148 @@
+"""Streams in the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+
+from tallylight.config import BootstrapStream
+from tallylight.db import Database, Installation, Stream
+from tallylight.errors import TallylightError
+from tallylight.paths import write_private
+from tallylight.streams.keys import hash_key, new_key
+
+log = structlog.get_logger()
+
+# Made at the first start, so that a newcomer has something to stream to.
+FIRST_STREAM = "main"
+# Below this a key chosen by hand may be guessed.
+SHORT_KEY = 16
+
+
+class StreamUnknownError(TallylightError):
+    def __init__(self, name: str) -> None:
+        super().__init__("stream_unknown", f"There is no stream named {name!r}.")
+
+
+class StreamExistsError(TallylightError):
+    def __init__(self, name: str) -> None:
+        super().__init__("stream_exists", f"There is already a stream named {name!r}.", "Choose another name.")
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A stream with its key in plain text: the only moment anybody can see it."""
+
+    stream: Stream
+    key: str
+
+    def __repr__(self) -> str:
+        return f"NewKey(stream={self.stream.name!r})"
+
+
+class StreamStore:
+    """Creates, finds and deletes streams.
+
+    `first_run` holds the key of the stream that the first start made, readable by the owner of the data directory only;
+    it goes away together with the key.
+    """
+
+    def __init__(self, database: Database, first_run: Path) -> None:
+        self._database = database
+        self._first_run = first_run
+
+    async def all(self) -> Sequence[Stream]:
+        async with self._database.session() as session:
+            return (await session.scalars(select(Stream).order_by(Stream.name))).all()
+
+    async def get(self, name: str) -> Stream:
+        """Raises StreamUnknownError."""
+        async with self._database.session() as session:
+            stream = await session.scalar(select(Stream).where(Stream.name == name))
+        if stream is None:
+            raise StreamUnknownError(name)
+        return stream
+
+    async def find_by_key(self, key: str) -> Stream | None:
+        """The stream that a key opens. The look-up is by hash: its timing tells nothing about any key."""
+        async with self._database.session() as session:
+            return await session.scalar(select(Stream).where(Stream.key_hash == hash_key(key)))
+
+    async def create(self, name: str, title: str = "") -> NewKey:
+        """Raises StreamExistsError."""
+        key = new_key()
+        stream = _stream(name, title, key)
+        try:
+            async with self._database.session() as session:
+                session.add(stream)
+        except IntegrityError as error:
+            raise StreamExistsError(name) from error
+        log.info("stream_created", stream=name)
+        return NewKey(stream, key)
+
+    async def delete(self, name: str) -> None:
+        """Raises StreamUnknownError."""
+        async with self._database.session() as session:
+            deleted = await session.scalar(delete(Stream).where(Stream.name == name).returning(Stream.id))
+        if deleted is None:
+            raise StreamUnknownError(name)
+        self._forget_first_key(name)
+        log.info("stream_deleted", stream=name)
+
+    async def rotate_key(self, name: str) -> NewKey:
+        """Gives a stream a new key; the old one opens nothing from now on. Raises StreamUnknownError."""
+        key = new_key()
+        async with self._database.session() as session:
+            stream = await session.scalar(select(Stream).where(Stream.name == name))
+            if stream is None:
+                raise StreamUnknownError(name)
+            stream.key_hash = hash_key(key)
+            stream.key_created_at = datetime.now(UTC)
+        self._forget_first_key(name)
+        log.info("stream_key_rotated", stream=name)
+        return NewKey(stream, key)
+
+    async def provision(self, bootstrap: Sequence[BootstrapStream]) -> None:
+        """Makes what must exist after a start: the streams asked for or, at the very first start, `main`."""
+        async with self._database.session() as session:
+            first_start = await session.get(Installation, 1) is None
+            existing = set((await session.scalars(select(Stream.name))).all())
+            for wanted in bootstrap:
+                if wanted.name not in existing:
+                    session.add(_stream(wanted.name, "", wanted.key))
+                    log.info("stream_created", stream=wanted.name, by="bootstrap")
+                    if len(wanted.key) < SHORT_KEY:
+                        log.warning(
+                            "stream_key_short", stream=wanted.name, advice=f"use {SHORT_KEY} characters or more"
+                        )
+            if first_start:
+                session.add(Installation(id=1, provisioned_at=datetime.now(UTC)))
+                if not bootstrap and not existing:
+                    key = new_key()
+                    session.add(_stream(FIRST_STREAM, "", key))
+                    # Before the commit: a crash in between leaves a file that the next start writes again.
+                    write_private(self._first_run, f"stream: {FIRST_STREAM}\nkey: {key}\n")
+                    log.info("stream_created", stream=FIRST_STREAM, by="first_start")
+
+    def _forget_first_key(self, name: str) -> None:
+        if read_first_key(self._first_run, name) is not None:
+            self._first_run.unlink(missing_ok=True)
+
+
+def read_first_key(first_run: Path, name: str = FIRST_STREAM) -> str | None:
+    """The key from the first start, while it is still valid."""
+    try:
+        lines = first_run.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    fields = dict(line.split(": ", 1) for line in lines if ": " in line)
+    return fields.get("key") if fields.get("stream") == name else None
+
+
+def _stream(name: str, title: str, key: str) -> Stream:
+    now = datetime.now(UTC)
+    return Stream(name=name, title=title, key_hash=hash_key(key), created_at=now, key_created_at=now)
