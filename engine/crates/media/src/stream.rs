@@ -254,10 +254,9 @@ impl Stream {
 
     /// Registers one viewer's need for Opus made from AAC; ends when the guard is dropped.
     pub fn want_opus(self: &Arc<Self>) -> OpusDemand {
-        if self.opus_wanted.fetch_add(1, Ordering::AcqRel) == 0 {
-            if let Some(start) = &*self.opus_hook.read().unwrap_or_else(|p| p.into_inner()) {
-                start(self.clone());
-            }
+        let first = self.opus_wanted.fetch_add(1, Ordering::AcqRel) == 0;
+        if let (true, Some(start)) = (first, &*self.opus_hook.read().unwrap_or_else(|p| p.into_inner())) {
+            start(self.clone());
         }
         OpusDemand(self.clone())
     }
