@@ -445,11 +445,7 @@ pub struct Streams {
 impl Streams {
     /// `first_epoch` must be larger than any epoch of an earlier engine process (milliseconds of Unix time do).
     pub fn new(first_epoch: u64) -> Streams {
-        Streams {
-            by_name: RwLock::default(),
-            epochs: Arc::new(AtomicU64::new(first_epoch)),
-            opus_hook: Arc::default(),
-        }
+        Streams { by_name: RwLock::default(), epochs: Arc::new(AtomicU64::new(first_epoch)), opus_hook: Arc::default() }
     }
 
     /// Sets what starts the AAC-to-Opus transcoder of a stream when its first viewer needs one.

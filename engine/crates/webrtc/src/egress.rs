@@ -4,15 +4,16 @@
 //! patch, a seal and a share of a `sendmmsg`. Audio waits up to [`AUDIO_HOLD`] for a video frame to ride with.
 
 use crate::ring::TrackRing;
-use crate::viewer::{Lane, Viewer};
+use crate::viewer::Viewer;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 use tallylight_media::stream::OpusDemand;
 use tallylight_media::{
     AccessUnit, Codec, EndReason, Item, JoinPoint, Stream, Subscription, TrackConfig, TrackId, TrackSet, Waker,
 };
 use tallylight_rtp::Packetizer;
+use tallylight_rtp::rtcp::{self, SenderReport};
 use tallylight_udp::{SendBatch, UdpSocket};
 
 /// How long audio may wait for the next video frame, to be the tail of its train: 15 % fewer system calls
@@ -26,8 +27,6 @@ pub const CATCH_UP_TICK: Duration = Duration::from_millis(2);
 /// Largest RTP payload: with header and GCM tag a datagram of 1,200 bytes, safe on every path that carries QUIC.
 const MAX_PAYLOAD: usize = 1200 - crate::viewer::RTP_HEADER - 16;
 const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(2);
-/// Seconds from the NTP epoch (1900) to the Unix epoch.
-const NTP_OFFSET_S: u64 = 2_208_988_800;
 
 /// The RTP clocks of one stream: all viewers share them. `ticks = time since the shard started + a random start`.
 struct Clocks {
@@ -222,13 +221,19 @@ impl EgressStream {
             return;
         }
         self.next_report = now + SENDER_REPORT_INTERVAL;
-        let ntp = ntp_now();
+        let ntp_timestamp = rtcp::ntp_timestamp(SystemTime::now());
+        let mut report = Vec::with_capacity(64);
         let video = self.clocks.rtp_now(now, 90_000, self.clocks.video_start);
         let audio = self.clocks.rtp_now(now, 48_000, self.clocks.audio_start);
         for viewer in &mut self.viewers {
             for (lane, timestamp) in [(&viewer.video, video), (&viewer.audio, audio)] {
                 let Some(lane) = lane.as_ref().filter(|lane| lane.packets > 0) else { continue };
-                let report = sender_report(lane, ntp, timestamp);
+                report.clear();
+                let (packets, octets) = (lane.packets as u32, lane.octets as u32);
+                SenderReport { ssrc: lane.ssrc, ntp_timestamp, rtp_timestamp: timestamp, packets, octets }
+                    .put(&mut report);
+                // One name for both tracks: they belong together (RFC 3550 section 6.5.1).
+                rtcp::put_cname(&mut report, lane.ssrc, self.stream.name());
                 let datagram = viewer.sealer.seal_rtcp(&report);
                 // A lost report costs nothing: the next one comes in two seconds.
                 let _ = socket.send_to(&datagram, viewer.remote);
@@ -248,7 +253,13 @@ impl EgressStream {
             self.video.forget_keyframe();
             self.viewers.iter_mut().for_each(Viewer::restart);
         }
-        self.video_packetizer = tracks.video().map(|track| (Packetizer::new(track.config.codec), track.config.clone()));
+        // The packetizer stays as long as the codec does: its picture ids must not jump back.
+        let kept = self.video_packetizer.take().map(|(packetizer, _)| packetizer);
+        self.video_packetizer = tracks.video().map(|track| {
+            let codec = track.config.codec;
+            let kept = kept.filter(|packetizer| packetizer.codec() == codec);
+            (kept.unwrap_or_else(|| Packetizer::new(codec)), track.config.clone())
+        });
         self.audio_packetizer = tracks.audio().map(|_| Packetizer::new(Codec::Opus));
         self.tracks = Some(tracks);
         self.update_opus();
@@ -274,7 +285,9 @@ impl EgressStream {
             }
         } else if unit.track == self.opus_track() {
             let Some(packetizer) = &mut self.audio_packetizer else { return };
-            let Some(config) = self.tracks.as_ref().and_then(|set| set.audio()).map(|track| &track.config) else { return };
+            let Some(config) = self.tracks.as_ref().and_then(|set| set.audio()).map(|track| &track.config) else {
+                return;
+            };
             self.stream.deliver_in.record(unit, false, now);
             self.clocks.anchor(unit, 48_000);
             if packetizer.packetize(unit, config, MAX_PAYLOAD, &mut self.scratch).is_err() {
@@ -314,22 +327,4 @@ impl EgressStream {
             _ => {}
         }
     }
-}
-
-/// Wall clock as NTP seconds and fraction.
-fn ntp_now() -> (u32, u32) {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
-    ((unix.as_secs() + NTP_OFFSET_S) as u32, fraction as u32)
-}
-
-fn sender_report(lane: &Lane, ntp: (u32, u32), rtp_timestamp: u32) -> [u8; 28] {
-    let mut report = [0u8; 28];
-    report[..4].copy_from_slice(&[0x80, 200, 0, 6]);
-    let words =
-        [lane.ssrc, ntp.0, ntp.1, rtp_timestamp, lane.packets as u32, lane.octets as u32];
-    for (slot, word) in report[4..].chunks_exact_mut(4).zip(words) {
-        slot.copy_from_slice(&word.to_be_bytes());
-    }
-    report
 }

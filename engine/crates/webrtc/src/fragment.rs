@@ -25,16 +25,16 @@ pub fn parse(text: &str) -> Result<Fragment, FragmentError> {
     }
     let value = |name: &str| text.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::to_owned);
     match (value("a=ice-ufrag:"), value("a=ice-pwd:")) {
-        (Some(ufrag), Some(password)) if !ufrag.is_empty() && !password.is_empty() => {
-            Ok(Fragment { ufrag, password })
-        }
+        (Some(ufrag), Some(password)) if !ufrag.is_empty() && !password.is_empty() => Ok(Fragment { ufrag, password }),
         _ => Err(FragmentError::NoCredentials),
     }
 }
 
 /// The server's side of an ICE restart.
 pub fn render(ufrag: &str, password: &str, candidates: &[String]) -> String {
-    let mut text = format!("a=ice-lite\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n");
+    let mut text = format!(
+        "a=ice-lite\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n"
+    );
     for candidate in candidates {
         text.push_str("a=");
         text.push_str(candidate);

@@ -8,7 +8,7 @@ use crate::codec_of;
 use std::time::{Duration, Instant, SystemTime};
 use str0m::media::MediaData;
 use tallylight_media::{AccessUnit, Codec, EndReason, Kind, Publication, Track, TrackConfig, TrackId};
-use tallylight_rtp::assemble::Assembler;
+use tallylight_rtp::Assembler;
 
 /// A second track that has not shown up this long after the first is announced later, by itself.
 const SECOND_TRACK_PATIENCE: Duration = Duration::from_millis(500);
@@ -78,16 +78,18 @@ impl Ingest {
         let zero = *self.zero.get_or_insert(media.network_time);
         let slot = if video { &mut self.video } else { &mut self.audio };
         let track = slot.get_or_insert_with(|| IncomingTrack::new(codec, &media, zero));
-        let assembled = match track.assembler.assemble(&media.data) {
-            Ok(assembled) => assembled,
+        let assembled = match track.assembler.push(&media.data) {
+            Ok(Some(assembled)) => assembled,
+            // Parameter sets alone, or pictures before the first keyframe.
+            Ok(None) => return video && self.needs_keyframe,
             Err(_) => {
                 stream.ingest_in.record_error();
                 self.needs_keyframe |= video;
                 return video;
             }
         };
-        if let Some(config) = assembled.config {
-            track.config = Some(config);
+        if assembled.config_changed {
+            track.config = track.assembler.config().cloned();
         }
         track.read_sender_report(&media);
         if video {
@@ -98,9 +100,6 @@ impl Ingest {
                 stream.ingest_in.record_dropped(1);
                 return true;
             }
-        }
-        if assembled.data.is_empty() {
-            return false;
         }
         self.align_audio();
         let track = if video { self.video.as_mut() } else { self.audio.as_mut() };

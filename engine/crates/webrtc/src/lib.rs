@@ -289,7 +289,8 @@ impl WebRtc {
     ///
     /// `if_match` `*` or new credentials restart ICE; anything else must name the current entity tag.
     pub fn patch(&self, session: &str, text: &str, if_match: Option<&str>) -> Result<Patched, PatchError> {
-        let etag = lock(&self.0.sessions).get(session).map(|known| known.etag.clone()).ok_or(PatchError::SessionUnknown)?;
+        let etag =
+            lock(&self.0.sessions).get(session).map(|known| known.etag.clone()).ok_or(PatchError::SessionUnknown)?;
         let restart = if_match == Some("*");
         if !restart {
             if if_match.is_some_and(|tag| tag.trim_matches('"') != etag) {
@@ -301,8 +302,10 @@ impl WebRtc {
         let wanted = fragment::parse(text)?;
         let remote = IceCreds { ufrag: wanted.ufrag, pass: wanted.password };
         let (reply, answer) = sync_channel(1);
-        self.send(Command::RestartIce { session: session.to_owned(), remote, reply }).map_err(|_| PatchError::NoAnswer)?;
-        let local = answer.recv_timeout(REPLY_TIMEOUT).map_err(|_| PatchError::NoAnswer)?.ok_or(PatchError::SessionUnknown)?;
+        self.send(Command::RestartIce { session: session.to_owned(), remote, reply })
+            .map_err(|_| PatchError::NoAnswer)?;
+        let local =
+            answer.recv_timeout(REPLY_TIMEOUT).map_err(|_| PatchError::NoAnswer)?.ok_or(PatchError::SessionUnknown)?;
         let etag = new_id();
         if let Some(known) = lock(&self.0.sessions).get_mut(session) {
             known.etag.clone_from(&etag);
@@ -355,7 +358,9 @@ impl WebRtc {
         PublisherInfo {
             session: id.to_owned(),
             protocol: Protocol::Whip,
-            request_keyframe: Some(Arc::new(move || for_keyframe(Command::RequestKeyframe { session: keyframe_id.clone() }))),
+            request_keyframe: Some(Arc::new(move || {
+                for_keyframe(Command::RequestKeyframe { session: keyframe_id.clone() })
+            })),
             close: Arc::new(move |reason| {
                 let reason = if reason == EndReason::Stalled { CloseReason::Stalled } else { CloseReason::Removed };
                 for_close(Command::Close { session: close_id.clone(), reason, reply: None });

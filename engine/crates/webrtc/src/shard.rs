@@ -13,9 +13,9 @@ use crate::viewer::{Lane, Viewer};
 use crate::{Counters, SessionEvent, SessionStatistics};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use str0m::config::CryptoProvider;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid};
@@ -382,8 +382,9 @@ impl Shard {
                 self.counters.nacks_in.fetch_add(1, Ordering::Relaxed);
                 let wanted = nack.reports.iter().flat_map(|entry| {
                     let (first, mask) = (entry.pid, entry.blp);
-                    std::iter::once(first)
-                        .chain((0..16).filter(move |bit| mask >> bit & 1 == 1).map(move |bit| first.wrapping_add(bit + 1)))
+                    std::iter::once(first).chain(
+                        (0..16).filter(move |bit| mask >> bit & 1 == 1).map(move |bit| first.wrapping_add(bit + 1)),
+                    )
                 });
                 if let Some(stream) = self.streams.iter_mut().find(|stream| stream.sent_to(index).is_some()) {
                     stream.retransmit(index, *nack.ssrc, wanted, &mut self.out, &self.socket);
@@ -532,10 +533,13 @@ fn end_reason(reason: CloseReason) -> EndReason {
 /// The negotiated payload type for `codec`; for H.264 packetization mode 1 and the nearest profile win.
 fn payload_type(session: &Session, mid: Mid, codec: Codec) -> Option<u8> {
     let media = session.rtc.media(mid)?;
-    let candidates = media.remote_pts().iter().filter_map(|pt| session.rtc.codec_config().find(|params| params.pt() == *pt));
+    let candidates =
+        media.remote_pts().iter().filter_map(|pt| session.rtc.codec_config().find(|params| params.pt() == *pt));
     candidates
         .filter(|params| crate::codec_of(params.spec().codec) == Some(codec))
-        .max_by_key(|params| (params.spec().format.packetization_mode.unwrap_or(0), params.spec().format.profile_level_id))
+        .max_by_key(|params| {
+            (params.spec().format.packetization_mode.unwrap_or(0), params.spec().format.profile_level_id)
+        })
         .map(|params| *params.pt())
 }
 

@@ -134,7 +134,11 @@ impl Sealer {
     /// in the header. Sealing the same packet again (a retransmission) gives the same bytes.
     pub fn seal_rtp(&mut self, packet: &mut [u8], header: usize, ssrc: u32, extended_sequence: u64) {
         if let Some(audit) = &mut self.audit {
-            let plain = &packet[..packet.len() - match self.cipher { Cipher::Gcm { .. } => GCM_TAG, _ => HMAC_SHA1_80_TAG }];
+            let plain = &packet[..packet.len()
+                - match self.cipher {
+                    Cipher::Gcm { .. } => GCM_TAG,
+                    _ => HMAC_SHA1_80_TAG,
+                }];
             NonceAudit::check(&mut audit.rtp, (ssrc, extended_sequence), plain);
         }
         let index = extended_sequence.to_be_bytes();
