@@ -66,6 +66,11 @@ impl Queue {
         true
     }
 
+    /// The reader is still there.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.lock().closed
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

@@ -224,6 +224,7 @@ impl Stream {
                 }
             }
         }
+        inner.queues.retain(|queue| queue.is_open());
         inner.queues.push(queue.clone());
         Subscription::new(queue)
     }
@@ -288,7 +289,7 @@ impl Stream {
             rates: inner.meters.iter().map(|(id, meter)| (*id, meter.rates)).collect(),
             last_end: inner.last_end,
             last_media_at: inner.last_media_at,
-            subscribers: inner.queues.len(),
+            subscribers: inner.queues.iter().filter(|queue| queue.is_open()).count(),
             ingest_in: self.ingest_in.snapshot(),
             ingest_out: self.ingest_out.snapshot(),
         }

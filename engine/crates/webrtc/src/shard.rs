@@ -490,7 +490,9 @@ impl Shard {
             }
         }
         self.by_id.remove(&session.id);
-        session.ufrags.iter().for_each(|ufrag| drop(self.by_ufrag.remove(ufrag)));
+        for ufrag in &session.ufrags {
+            self.by_ufrag.remove(ufrag);
+        }
         session.addresses.iter().for_each(|address| {
             if self.by_address.get(address) == Some(&index) {
                 self.by_address.remove(address);

@@ -46,7 +46,6 @@ struct CounterMode {
 /// Seals one session's outgoing packets.
 pub struct Sealer {
     cipher: Cipher,
-    profile: SrtpProfile,
     srtcp_index: u32,
     audit: Option<NonceAudit>,
 }
@@ -113,11 +112,7 @@ impl Sealer {
             }
         };
         let audit = audit_nonces.then(NonceAudit::default);
-        Ok(Sealer { cipher, profile, srtcp_index: FIRST_SRTCP_INDEX, audit })
-    }
-
-    pub fn profile(&self) -> SrtpProfile {
-        self.profile
+        Ok(Sealer { cipher, srtcp_index: FIRST_SRTCP_INDEX, audit })
     }
 
     /// Bytes that sealing adds behind an RTP packet.
