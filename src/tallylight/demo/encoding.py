@@ -45,12 +45,28 @@ class CardPublication:
         av.FFmpegError, OSError: From every method when the server refuses, goes away or stops reading.
     """
 
-    def __init__(self, url: str, settings: CardSettings, first_frame: int, container_format: str = "flv") -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: CardSettings,
+        first_frame: int,
+        container_format: str = "flv",
+        container_options: dict[str, str] | None = None,
+    ) -> None:
+        """Connects; returns once the server has accepted.
+
+        Args:
+            first_frame: The frame at media time zero.
+            container_format: Any of the muxing library's, such as "flv" for RTMP or "whip".
+            container_options: Further options of that muxer.
+        """
         self._settings = settings
         self._first_frame = first_frame
         self._first_sample = first_frame * SAMPLE_RATE_HZ // settings.frame_rate
         self._next_sample = self._first_sample
-        options = {"flvflags": "no_duration_filesize", "flush_packets": "1"} if container_format == "flv" else {}
+        options = dict(container_options or {})
+        if container_format == "flv":
+            options |= {"flvflags": "no_duration_filesize", "flush_packets": "1"}
         if url.startswith("rtmp"):
             # fourCcList of E-RTMP: FFmpeg announces it only when told to.
             options |= {"rw_timeout": str(_WRITE_TIMEOUT_S * 1_000_000), "rtmp_enhanced_codecs": "hvc1,av01,vp09"}
@@ -117,7 +133,7 @@ class CardPublication:
 
 def _add_video(container: OutputContainer, settings: CardSettings) -> VideoStream:
     options = _codec_options(settings)
-    stream = cast(VideoStream, container.add_stream(settings.video_codec, rate=settings.frame_rate, options=options))
+    stream = cast("VideoStream", container.add_stream(settings.video_codec, rate=settings.frame_rate, options=options))
     stream.width, stream.height, stream.pix_fmt = settings.width, settings.height, "yuv420p"
     stream.bit_rate = settings.bitrate_bps
     context = stream.codec_context
@@ -141,7 +157,7 @@ def _codec_options(settings: CardSettings) -> dict[str, str]:
 
 
 def _add_audio(container: OutputContainer, settings: CardSettings) -> AudioStream:
-    stream = cast(AudioStream, container.add_stream(settings.audio_codec, rate=SAMPLE_RATE_HZ))
+    stream = cast("AudioStream", container.add_stream(settings.audio_codec, rate=SAMPLE_RATE_HZ))
     stream.bit_rate = _AUDIO_BITRATE_BPS
     stream.codec_context.layout = "stereo"
     return stream

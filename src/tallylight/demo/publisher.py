@@ -69,7 +69,7 @@ def run(url: str, settings: CardSettings, stop: threading.Event, *, once: bool) 
 
 
 def _publish(url: str, settings: CardSettings, stop: threading.Event, backoff: Backoff) -> None:
-    clock = _SteadyClock()
+    clock = SteadyClock()
     first_frame = int(clock.unix_s() * settings.frame_rate)
     with _dying_at_once():
         publication = CardPublication(url, settings, first_frame)
@@ -102,7 +102,7 @@ def _dying_at_once() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _SteadyClock:
+class SteadyClock:
     """Unix time that never jumps: the wall clock at the start, the monotonic clock since."""
 
     def __init__(self) -> None:
