@@ -1,0 +1,82 @@
+//! Which stream key a publisher's address carries.
+
+/// The one application of this server.
+pub const APP: &str = "live";
+/// Keys of this server have 32 characters; people may choose their own.
+pub const MAX_KEY_BYTES: usize = 256;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    #[error("The address must be rtmp://HOST/{APP} with the stream key after it.")]
+    App,
+    #[error("A stream key is needed: rtmp://HOST/{APP}/KEY.")]
+    KeyMissing,
+    #[error("The stream key holds characters that no key has.")]
+    KeyMalformed,
+}
+
+/// The key in `rtmp://host/live/<key>`, from the application and the name a peer sent.
+///
+/// Encoders cut an address in different places and add queries or a trailing slash, so application and
+/// name together are the path, which must be `live/<key>`.
+pub fn publish_key<'a>(app: &'a str, name: &'a str) -> Result<&'a str, AddressError> {
+    let path_of =
+        |text: &'a str| text.split(['?', '#']).next().unwrap_or_default().split('/').filter(|part| !part.is_empty());
+    let mut parts = path_of(app).chain(path_of(name));
+    if parts.next() != Some(APP) {
+        return Err(AddressError::App);
+    }
+    let key = parts.next().ok_or(AddressError::KeyMissing)?;
+    let printable = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if parts.next().is_some()
+        || !printable
+        || key.len() > MAX_KEY_BYTES
+        || key.contains(['%', '\\'])
+        || key.starts_with('.')
+    {
+        return Err(AddressError::KeyMalformed);
+    }
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_key_in_many_spellings() {
+        for (app, name) in [
+            ("live", "key"),
+            ("live/", "key/"),
+            ("/live", "key?token=1"),
+            ("live?a=/b", "key"),
+            ("live/key", ""),
+            ("live", "/key#x"),
+        ] {
+            assert_eq!(publish_key(app, name), Ok("key"), "{app} {name}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let long = "k".repeat(MAX_KEY_BYTES + 1);
+        for (app, name, error) in [
+            ("", "", AddressError::App),
+            ("app", "key", AddressError::App),
+            ("livex", "key", AddressError::App),
+            ("live", "", AddressError::KeyMissing),
+            ("live", "?key", AddressError::KeyMissing),
+            ("live", "../key", AddressError::KeyMalformed),
+            ("live", "..", AddressError::KeyMalformed),
+            ("live", "%2e%2e", AddressError::KeyMalformed),
+            ("live", "a/b", AddressError::KeyMalformed),
+            ("live", "rtmp://host/live/key", AddressError::KeyMalformed),
+            ("live", "k\0y", AddressError::KeyMalformed),
+            ("live", "k y", AddressError::KeyMalformed),
+            ("live", "schlüssel", AddressError::KeyMalformed),
+            ("live", &long, AddressError::KeyMalformed),
+        ] {
+            assert_eq!(publish_key(app, name), Err(error), "{app} {name}");
+        }
+    }
+}
