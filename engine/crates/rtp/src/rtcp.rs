@@ -15,7 +15,7 @@ pub fn ntp_timestamp(wall_clock: SystemTime) -> u64 {
     let since = wall_clock.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     // The seconds wrap in 2036 (NTP era 1); receivers compare modulo.
     let seconds = (since.as_secs() + NTP_TO_UNIX_S) & 0xffff_ffff;
-    seconds << 32 | (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000
+    (seconds << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
 }
 
 /// What a sender says about one stream; receivers map its RTP time to the common wall clock by it (lip sync).

@@ -23,7 +23,7 @@ const AUDIO_HOLD: Duration = Duration::from_millis(8);
 const CATCH_UP_PACKETS: usize = 16;
 /// All catching-up viewers of a stream together, per tick: joins must not starve those who are watching.
 const CATCH_UP_TOTAL: usize = 512;
-pub const CATCH_UP_TICK: Duration = Duration::from_millis(2);
+const CATCH_UP_TICK: Duration = Duration::from_millis(2);
 /// Largest RTP payload: with header and GCM tag a datagram of 1,200 bytes, safe on every path that carries QUIC.
 const MAX_PAYLOAD: usize = 1200 - crate::viewer::RTP_HEADER - 16;
 const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(2);
@@ -76,6 +76,9 @@ pub struct EgressStream {
     opus: Option<OpusDemand>,
     audio_since: Option<Instant>,
     video_waiting: bool,
+    /// Some viewer has not had everything in the ring.
+    catching_up: bool,
+    next_catch_up: Instant,
     /// Head of the video ring when live viewers were last served: who is beyond it keeps up.
     flushed_head: u64,
     rotation: usize,
@@ -99,6 +102,8 @@ impl EgressStream {
             opus: None,
             audio_since: None,
             video_waiting: false,
+            catching_up: false,
+            next_catch_up: started,
             flushed_head: 0,
             rotation: 0,
             next_report: started,
@@ -131,6 +136,7 @@ impl EgressStream {
             self.stream.request_keyframe(now);
         }
         self.viewers.push(viewer);
+        self.catching_up = true;
         self.next_report = now;
         self.update_opus();
     }
@@ -162,10 +168,9 @@ impl EgressStream {
         if self.video_waiting {
             return Some(now);
         }
-        if self.viewers.iter().any(|viewer| !viewer.caught_up(&self.video)) {
-            return Some(now + CATCH_UP_TICK);
-        }
-        self.audio_since.map(|since| since + AUDIO_HOLD)
+        let audio = self.audio_since.map(|since| since + AUDIO_HOLD);
+        let catch_up = self.catching_up.then_some(self.next_catch_up);
+        audio.into_iter().chain(catch_up).min()
     }
 
     /// Sends what is due: a whole frame to every live viewer, a bounded burst to those catching up.
@@ -173,7 +178,8 @@ impl EgressStream {
         let audio_due = self.audio_since.is_some_and(|since| now >= since + AUDIO_HOLD);
         let fresh = self.video_waiting || audio_due;
         let count = self.viewers.len();
-        let mut catch_up_left = CATCH_UP_TOTAL;
+        let mut catch_up_left = if now >= self.next_catch_up { CATCH_UP_TOTAL } else { 0 };
+        let mut catching_up = false;
         let mut bytes = 0;
         self.rotation = self.rotation.wrapping_add(1);
         for step in 0..count {
@@ -182,15 +188,21 @@ impl EgressStream {
             let live = viewer.is_live(self.flushed_head);
             let budget = if live { usize::MAX } else { CATCH_UP_PACKETS.min(catch_up_left) };
             if budget == 0 || (live && !fresh) {
+                catching_up |= !live;
                 continue;
             }
             let sent = viewer.send(&self.video, &self.audio, budget, out, socket);
             bytes += sent.bytes as u64;
             if !live {
                 catch_up_left -= sent.packets;
+                catching_up |= !viewer.caught_up(&self.video);
             }
         }
         out.flush(socket);
+        self.catching_up = catching_up;
+        if now >= self.next_catch_up {
+            self.next_catch_up = now + CATCH_UP_TICK;
+        }
         if bytes > 0 {
             self.stream.deliver_out.record_bytes(bytes, now);
         }

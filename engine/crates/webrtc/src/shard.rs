@@ -449,7 +449,7 @@ impl Shard {
         for stream in &mut self.streams {
             let now = Instant::now();
             misfits.extend(stream.take_media(now).misfits);
-            if stream.deadline(now).is_some_and(|at| at <= now + crate::egress::CATCH_UP_TICK) {
+            if stream.deadline(now).is_some_and(|at| at <= now) {
                 stream.send(now, &mut self.out, &self.socket);
             }
         }

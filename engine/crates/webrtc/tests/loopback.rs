@@ -65,7 +65,9 @@ impl Source {
         let info = PublisherInfo {
             session: "source".into(),
             protocol: Protocol::Rtmp,
-            request_keyframe: Some(Arc::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)))),
+            request_keyframe: Some(Arc::new(move || {
+                counter.fetch_add(1, Ordering::SeqCst);
+            })),
             close: Arc::new(|_| {}),
         };
         let mut publication = stream.publish(info, Instant::now()).unwrap();
