@@ -20,8 +20,8 @@ STREAM_NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 # A key is the last path segment of an RTMP URL and an HTTP header value: no slash, no blank, no query.
 STREAM_KEY_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
 
-# Read by the engine, not by us.
-ENGINE_VARIABLES = frozenset({"TALLYLIGHT_LOG"})
+# Read by the engine and by the demo, not here.
+OTHER_VARIABLES = frozenset({"TALLYLIGHT_LOG", "TALLYLIGHT_DEMO_URL"})
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -128,7 +128,7 @@ def load_settings(data_dir: Path | None = None) -> Settings:
 
 def unknown_variables(names: Iterable[str] | None = None) -> dict[str, str | None]:
     """Variables that look like ours but mean nothing, each with the name that was probably meant."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | ENGINE_VARIABLES
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
     candidates = (
         name for name in (os.environ if names is None else names) if name.startswith(PREFIX) and name not in known
     )

@@ -1,1 +1,1 @@
-"""The control plane's HTTP side: a FastAPI application on a Unix socket behind the engine's front, and the internal listener."""
+"""The control plane's HTTP side: one application behind the engine's front, one for programs on this host."""

@@ -1,4 +1,4 @@
-"""The control plane's process: `python -m tallylight.api`, started by the supervisor. Ends when its standard input closes."""
+"""The control plane's process, `python -m tallylight.api`; the supervisor holds its standard input open."""
 
 import asyncio
 import os

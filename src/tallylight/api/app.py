@@ -1,4 +1,4 @@
-"""The two applications of the control plane: the public one behind the engine's front, and the internal one on the loopback address."""
+"""The two applications: the public one behind the engine's front, and the internal one on the loopback address."""
 
 from fastapi import FastAPI
 

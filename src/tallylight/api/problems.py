@@ -1,4 +1,4 @@
-"""Errors at the HTTP edge: one table from codes to statuses, and problem documents (RFC 9457) for everything that goes wrong."""
+"""Errors at the HTTP edge: one table from codes to statuses, and problem documents (RFC 9457)."""
 
 from http import HTTPStatus
 from typing import Any

@@ -49,7 +49,7 @@ async def delete_stream(name: Name, control: ControlPlane) -> None:
 
 @router.post("/{name}/rotate-key", dependencies=[AdminOnly])
 async def rotate_key(name: Name, control: ControlPlane) -> StreamWithKey:
-    """Gives a stream a new key. Whoever publishes with the old one is cut: a key is changed because somebody else has it."""
+    """Gives a stream a new key, and cuts its publisher: a key is changed because somebody else has it."""
     new = await control.streams.rotate_key(name)
     await control.take_off_air(name)
     return StreamWithKey.of(new)

@@ -1,5 +1,6 @@
 """Streams in the database."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,7 +91,7 @@ class StreamStore:
             deleted = await session.scalar(delete(Stream).where(Stream.name == name).returning(Stream.id))
         if deleted is None:
             raise StreamUnknownError(name)
-        self._forget_first_key(name)
+        await asyncio.to_thread(self._forget_first_key, name)
         log.info("stream_deleted", stream=name)
 
     async def rotate_key(self, name: str) -> NewKey:
@@ -102,7 +103,7 @@ class StreamStore:
                 raise StreamUnknownError(name)
             stream.key_hash = hash_key(key)
             stream.key_created_at = datetime.now(UTC)
-        self._forget_first_key(name)
+        await asyncio.to_thread(self._forget_first_key, name)
         log.info("stream_key_rotated", stream=name)
         return NewKey(stream, key)
 
@@ -125,7 +126,7 @@ class StreamStore:
                     key = new_key()
                     session.add(_stream(FIRST_STREAM, "", key))
                     # Before the commit: a crash in between leaves a file that the next start writes again.
-                    write_private(self._first_run, f"stream: {FIRST_STREAM}\nkey: {key}\n")
+                    await asyncio.to_thread(write_private, self._first_run, f"stream: {FIRST_STREAM}\nkey: {key}\n")
                     log.info("stream_created", stream=FIRST_STREAM, by="first_start")
 
     def _forget_first_key(self, name: str) -> None:
