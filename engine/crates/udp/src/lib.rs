@@ -15,7 +15,7 @@ mod system;
 mod wake;
 
 pub use address::PeerAddress;
-pub use process::{pin_to_cpu, process_cpu_time, raise_file_limit, thread_cpu_time};
+pub use process::{pin_to_cpu, process_cpu_time, process_cpu_time_of, raise_file_limit, thread_cpu_time};
 pub use receive::{RECEIVE_BUFFER_BYTES, RECEIVE_MESSAGES, ReceiveBatch};
 pub use send::{FlushReport, MAX_TRAIN_BYTES, MAX_TRAIN_SEGMENTS, SendBatch, SendStatistics};
 pub use socket::UdpSocket;

@@ -139,7 +139,12 @@ impl SendBatch {
 
     /// True when `need` more bytes do not fit, or the messages are used up: flush first.
     pub fn is_full(&self, need: usize) -> bool {
-        need > self.arena.len() - self.used || self.messages.len() >= self.max_messages
+        !self.has_room(need) || self.messages.len() >= self.max_messages
+    }
+
+    /// True when `need` more bytes fit, however many messages there are: a train may still grow in a full batch.
+    pub fn has_room(&self, need: usize) -> bool {
+        need <= self.arena.len() - self.used
     }
 
     /// True when nothing is committed.
