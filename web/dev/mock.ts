@@ -1,0 +1,171 @@
+/**
+ * A server without an engine, for working on the pages: `npm run dev:mock`.
+ *
+ * The stream's name chooses what happens to it, see SCENARIOS. WebRTC media comes from the page itself
+ * (mock_media.ts answers WHEP and WHIP inside the browser), HLS from a directory in TALLYLIGHT_MOCK_HLS.
+ */
+import { createReadStream, existsSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { join, normalize } from "node:path";
+import type { Plugin } from "vite";
+
+type Scenario = (elapsedS: number) => Record<string, unknown>;
+
+const PLAYABLE = { playable: true, code: null, reason: null, fix: null };
+const B_FRAMES = {
+  playable: false,
+  code: "b_frames",
+  reason: "The encoder sends B-frames, which WebRTC cannot show.",
+  fix: "In OBS: Settings, Output, x264 options: bframes=0.",
+};
+const TRACKS = [
+  {
+    id: 1,
+    kind: "video",
+    codec: "H264",
+    codec_string: "avc1.64001f",
+    width: 1280,
+    height: 720,
+    has_b_frames: false,
+    bitrate_bps: 2_480_000,
+    frame_rate: 30,
+    keyframe_interval_s: 2,
+  },
+  {
+    id: 2,
+    kind: "audio",
+    codec: "AAC",
+    codec_string: "mp4a.40.2",
+    sample_rate_hz: 48000,
+    channels: 2,
+    bitrate_bps: 128_000,
+  },
+];
+const STARTED = Date.now() - 4_442_000;
+
+const onAir = (): Record<string, unknown> => ({
+  state: "on_air",
+  media_age_ms: 20,
+  tracks: TRACKS,
+  viewers: 128,
+  epoch: 1,
+});
+const offAir = (lastEnd: string | null): Record<string, unknown> => ({
+  state: "off_air",
+  media_age_ms: null,
+  tracks: [],
+  viewers: 0,
+  last_end: lastEnd,
+  epoch: null,
+});
+
+const SCENARIOS: Record<string, Scenario> = {
+  main: onAir,
+  off: () => offAir(null),
+  frozen: (elapsed) =>
+    elapsed < 5 ? onAir() : { ...onAir(), state: "no_media", media_age_ms: 1500 + (elapsed - 5) * 1000 },
+  ended: (elapsed) => (elapsed < 5 ? onAir() : offAir("finished")),
+  lost: (elapsed) => (elapsed < 5 ? onAir() : offAir("connection_lost")),
+  bframes: () => ({ ...onAir(), webrtc: B_FRAMES }),
+  studio: () =>
+    mockPublishing ? { ...onAir(), viewers: 1, started_at: new Date(mockPublishing).toISOString() } : offAir(null),
+};
+
+/** Time the page's own publisher went on air, or null. */
+let mockPublishing: number | null = null;
+
+function liveState(name: string, elapsedS: number): Record<string, unknown> {
+  const scenario = SCENARIOS[name] ?? (() => offAir(null));
+  return {
+    stream: name,
+    last_end: null,
+    started_at: new Date(STARTED).toISOString(),
+    stream_type: "RTMP_STREAM",
+    webrtc: PLAYABLE,
+    hls: PLAYABLE,
+    ...scenario(elapsedS),
+  };
+}
+
+/** Answers; true, as every answering function here returns. */
+function json(response: ServerResponse, status: number, body: unknown): true {
+  response.writeHead(status, { "content-type": status < 400 ? "application/json" : "application/problem+json" });
+  response.end(JSON.stringify(body));
+  return true;
+}
+
+function status(name: string): Record<string, unknown> {
+  const live = liveState(name, 0);
+  const title = { main: "Morning rehearsal, hall 2", bframes: "Camera two, from OBS" }[name] ?? name;
+  return {
+    name,
+    title,
+    description: name === "main" ? "Weekly rehearsal. Questions are answered afterwards." : null,
+    status: live.state === "off_air" ? "OFF_AIR" : "ON_AIR",
+    started_at: live.started_at,
+    uptime_s: 4442,
+    stream_type: "RTMP_STREAM",
+    tracks: live.tracks,
+    viewers: { webrtc: live.viewers },
+  };
+}
+
+function sendEvents(name: string, request: IncomingMessage, response: ServerResponse): true {
+  response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache" });
+  const opened = Date.now();
+  const send = (): void => {
+    response.write(`event: state\ndata: ${JSON.stringify(liveState(name, (Date.now() - opened) / 1000))}\n\n`);
+  };
+  send();
+  const timer = setInterval(send, 500);
+  request.on("close", () => clearInterval(timer));
+  return true;
+}
+
+function sendHls(path: string, response: ServerResponse): true {
+  const root = process.env.TALLYLIGHT_MOCK_HLS ?? "";
+  const file = join(root, normalize(path).replace(/^(\.\.[/\\])+/, ""));
+  if (root === "" || !existsSync(file))
+    return json(response, 404, { title: "Not found", status: 404, code: "nothing_on_air", detail: "No HLS here." });
+  response.writeHead(200, {
+    "content-type": file.endsWith(".m3u8") ? "application/vnd.apple.mpegurl" : "video/mp4",
+    "cache-control": "no-cache",
+  });
+  createReadStream(file).pipe(response);
+  return true;
+}
+
+/** Answers what the engine and the control plane would; false for everything else. */
+function answer(request: IncomingMessage, response: ServerResponse): boolean {
+  const path = decodeURIComponent((request.url ?? "").split("?")[0] ?? "");
+  const events = /^\/live\/([^/]+)\/events$/.exec(path)?.[1];
+  const one = /^\/api\/streams\/([^/]+)$/.exec(path)?.[1];
+  const hls = /^\/hls\/[^/]+\/(.+)$/.exec(path)?.[1];
+  if (events) return sendEvents(events, request, response);
+  if (path === "/api/streams")
+    return json(response, 200, {
+      streams: process.env.TALLYLIGHT_MOCK_EMPTY ? [] : ["main", "bframes", "off"].map(status),
+    });
+  if (path === "/api/config") return json(response, 200, { rtmp: { port: 1935 } });
+  if (one) return json(response, 200, status(one));
+  if (hls) return sendHls(hls, response);
+  if (path === "/mock/publishing") {
+    mockPublishing = request.method === "POST" ? Date.now() : null;
+    return json(response, 200, {});
+  }
+  return false;
+}
+
+export function mockServer(): Plugin {
+  return {
+    name: "tallylight-mock",
+    configureServer(server) {
+      server.middlewares.use((request, response, next) => {
+        if (!answer(request, response)) next();
+      });
+    },
+    transformIndexHtml: () => [
+      { tag: "script", attrs: { type: "module", src: "/dev/mock_media.ts" }, injectTo: "head-prepend" },
+    ],
+  };
+}

@@ -1,0 +1,22 @@
+import { readProblem } from "./problem";
+import type { StreamStatus } from "./types";
+
+/** All streams of this server. Throws an Error whose message is a sentence for people. */
+export async function fetchStreams(signal: AbortSignal): Promise<StreamStatus[]> {
+  const response = await fetch("/api/streams", { signal, headers: { accept: "application/json" } });
+  if (!response.ok) throw new Error((await readProblem(response)).detail);
+  const body = (await response.json()) as { streams?: StreamStatus[] } | StreamStatus[];
+  return Array.isArray(body) ? body : (body.streams ?? []);
+}
+
+/** One stream; null when the server does not know it or does not answer: the picture does not depend on it. */
+export async function fetchStream(name: string): Promise<StreamStatus | null> {
+  try {
+    const response = await fetch(`/api/streams/${encodeURIComponent(name)}`, {
+      headers: { accept: "application/json" },
+    });
+    return response.ok ? ((await response.json()) as StreamStatus) : null;
+  } catch {
+    return null;
+  }
+}

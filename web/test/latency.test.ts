@@ -1,0 +1,68 @@
+import { describe, expect, it } from "vitest";
+import { atLiveEdge, hlsLatency, type InboundSample, JitterTarget, webrtcLatency } from "../src/player/latency";
+
+const sample = (changes: Partial<InboundSample>): InboundSample => ({
+  atMs: 0,
+  framesDecoded: 0,
+  framesDropped: 0,
+  framesPerSecond: 30,
+  bytesReceived: 0,
+  packetsReceived: 0,
+  packetsLost: 0,
+  jitterBufferDelayS: 0,
+  jitterBufferEmittedCount: 0,
+  totalDecodeTimeS: 0,
+  freezeCount: 0,
+  jitterMs: 2,
+  roundTripTimeMs: 20,
+  width: 1280,
+  height: 720,
+  ...changes,
+});
+
+describe("latency", () => {
+  it("adds buffer, decoding and half a round trip of the interval", () => {
+    const before = sample({
+      jitterBufferDelayS: 10,
+      jitterBufferEmittedCount: 100,
+      framesDecoded: 100,
+      totalDecodeTimeS: 1,
+    });
+    const now = sample({
+      jitterBufferDelayS: 10.9,
+      jitterBufferEmittedCount: 130,
+      framesDecoded: 130,
+      totalDecodeTimeS: 1.06,
+    });
+    expect(webrtcLatency(before, now)?.ms).toBeCloseTo(30 + 2 + 10, 5);
+  });
+
+  it("says nothing when no frame came", () => {
+    expect(webrtcLatency(sample({}), sample({}))).toBeNull();
+    expect(hlsLatency(0)).toBeNull();
+    expect(hlsLatency(Number.NaN)).toBeNull();
+  });
+
+  it("calls two segments behind the target still live", () => {
+    expect(atLiveEdge(4.5, 0.6)).toBe(true);
+    expect(atLiveEdge(4.7, 0.6)).toBe(false);
+  });
+});
+
+describe("jitter buffer target", () => {
+  it("starts at the lowest latency and rises with freezes", () => {
+    const target = new JitterTarget(0);
+    expect(target.ms).toBe(0);
+    expect(target.update(sample({}), sample({ atMs: 500, freezeCount: 1 }))).toBe(true);
+    expect(target.ms).toBe(100);
+  });
+
+  it("rises with jitter, is bounded, and comes down after half a calm minute", () => {
+    const target = new JitterTarget(0);
+    for (let step = 1; step < 10; step += 1) target.update(sample({}), sample({ atMs: step, jitterMs: 900 }));
+    expect(target.ms).toBe(400);
+    expect(target.update(sample({}), sample({ atMs: 20_000 }))).toBe(false);
+    expect(target.update(sample({}), sample({ atMs: 30_010 }))).toBe(true);
+    expect(target.ms).toBe(200);
+  });
+});
