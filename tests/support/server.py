@@ -211,7 +211,8 @@ class Server:
             state: dict[str, Any] = await self.stream(name)
             return state if state["status"] == "ON_AIR" and state.get("tracks") else None
 
-        state: dict[str, Any] | None = await wait_until(on_air, timeout_s, f"stream {name} to be on air", (httpx.HTTPError,))
+        what = f"stream {name} to be on air"
+        state: dict[str, Any] | None = await wait_until(on_air, timeout_s, what, (httpx.HTTPError,))
         assert state is not None
         return state
 
