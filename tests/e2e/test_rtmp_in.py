@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -30,7 +31,7 @@ def assert_in_step(offsets_ms: list[float]) -> None:
 def assert_beeps_once_a_second(sound: Sound) -> None:
     beeps = sound.beeps_s()
     assert len(beeps) >= 2, f"{len(beeps)} beeps in {sound.duration_s():.1f} s of sound"
-    for before, after in zip(beeps, beeps[1:], strict=False):
+    for before, after in pairwise(beeps):
         assert abs(after - before - 1.0) < 0.02, beeps
 
 
@@ -42,9 +43,8 @@ async def test_ffmpeg_push_is_seen_and_heard_over_whep(server: Server, clip: Pat
         assert {track["codec"] for track in state["tracks"]} == {"H264", "AAC"}
         async with WhepViewer(server.http, "clip") as viewer:
             await viewer.wait_frames(120)
-            await wait_until(
-                lambda: viewer.clocks["video"].report and viewer.clocks["audio"].report, 10, "sender reports"
-            )
+            clocks = viewer.clocks.values()
+            await wait_until(lambda: all(clock.report for clock in clocks), 10, "sender reports of both tracks")
             frames, offset_s = list(viewer.frames), viewer.sound_offset_s()
     assert (frames[0].width, frames[0].height) == (640, 360)
     assert_counter_runs(frames)

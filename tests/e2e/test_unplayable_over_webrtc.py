@@ -38,7 +38,7 @@ async def test_b_frames_play_over_hls_at_once(server: Server, browser: Browser) 
 
         async def is_known() -> bool:
             playback = (await server.stream("b-frames"))["playback"]
-            return playback["hls"]["playable"] and playback["webrtc"]["code"] == "b_frames"
+            return playback["hls"]["playable"] is True and playback["webrtc"]["code"] == "b_frames"
 
         await wait_until(is_known, 10, "the server to know about the B-frames")
         playback = (await server.stream("b-frames"))["playback"]["webrtc"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import statistics
 import time
+from collections.abc import Callable
 
 import pytest
 from playwright.async_api import Browser
@@ -56,7 +57,7 @@ async def test_plays_over_hls_without_webrtc(server: Server, browser: Browser, o
 
 
 async def test_joins_in_the_middle_of_a_group_of_pictures(
-    server: Server, browser: Browser, on_air: Publisher, record_property: pytest.RecordProperty
+    server: Server, browser: Browser, on_air: Publisher, record_property: Callable[[str, object], None]
 ) -> None:
     """A viewer joining mid-GOP (2 s GOP, RTMP): POST -> first decoded frame, 20 joins, median <= 200 ms."""
     async with open_page(browser, server.page("/api/health")) as watch:

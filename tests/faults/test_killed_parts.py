@@ -81,7 +81,8 @@ async def test_viewers_join_while_the_control_plane_is_stopped(own_server: Serve
 
 
 async def test_engine_killed(own_server: Server, browser: Browser) -> None:
-    """`kill -9` of the engine: restarted within 2 s; publisher's reconnect and viewers' players recover by themselves."""
+    """`kill -9` of the engine: restarted within 2 s; publisher's reconnect and viewers' players recover by
+    themselves."""
     server = own_server
     async with card_publisher(server.rtmp_url()) as publisher:
         await server.wait_on_air()

@@ -183,7 +183,8 @@ def _hostile_amf() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("shape", _hostile_amf())
 async def test_g4_hostile_amf(server: Server, shape: str) -> None:
-    """G4 AMF nesting 70,000; array count 2^32 - 1; self-reference; string of 4 GiB: an error or a close, no CPU spent."""
+    """G4 AMF nesting 70,000; array count 2^32 - 1; self-reference; string of 4 GiB: an error or a close,
+    no CPU spent."""
     pid = server.engine_pid()
     cpu_before_s = processes.cpu_seconds(pid)
     async with RtmpClient(server.rtmp_port) as client:

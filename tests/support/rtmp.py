@@ -177,7 +177,7 @@ def _decode_value(data: bytes, at: int) -> tuple[Any, int]:
 
 
 def _decode_object(data: bytes, at: int) -> tuple[dict[str, Any], int]:
-    fields = {}
+    fields: dict[str, Any] = {}
     while True:
         name, at = _decode_text(data, at)
         if not name and data[at] == 0x09:

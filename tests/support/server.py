@@ -22,6 +22,10 @@ from support.waiting import Stopwatch, wait_until
 REPOSITORY = Path(__file__).resolve().parents[2]
 TALLYLIGHT = REPOSITORY / ".venv/bin/tallylight"
 
+# Settings of the person who runs the tests must not leak in, but for which engine to test and how much it logs.
+_PREFIX = "TALLYLIGHT_"
+_INHERITED = ("TALLYLIGHT_ENGINE_BINARY", "TALLYLIGHT_LOG")
+
 # A cold start compiles Python modules and migrates the database on a busy machine.
 START_LIMIT_S = 20.0
 # The promise of Ctrl-C (issue "the main job"): sockets closed and children gone within this.
@@ -38,7 +42,7 @@ class Server:
         self.streams = streams
         self.http_port, self.rtmp_port, self.internal_port = (processes.free_port() for _ in range(3))
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TALLYLIGHT_")},
+            **{name: value for name, value in os.environ.items() if name in _INHERITED or not name.startswith(_PREFIX)},
             "TALLYLIGHT_BIND": "127.0.0.1",
             "TALLYLIGHT_PUBLIC_IPS": "127.0.0.1",
             "TALLYLIGHT_HTTP_PORT": str(self.http_port),

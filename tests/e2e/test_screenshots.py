@@ -1,0 +1,36 @@
+"""Pictures of the pages as they are: written to `docs/images` with TALLYLIGHT_UPDATE_IMAGES=1, else to test-results."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Browser
+
+from support.browser import DESKTOP, PHONE, open_page
+from support.publishers import Publisher
+from support.server import Server
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "size"),
+    [
+        ("index", "/", DESKTOP),
+        ("watch", "/watch/main", DESKTOP),
+        ("watch-phone", "/watch/main", PHONE),
+        ("studio", "/studio", DESKTOP),
+        ("studio-phone", "/studio", PHONE),
+    ],
+)
+async def test_page(
+    server: Server, browser: Browser, on_air: Publisher, name: str, path: str, size: dict[str, int]
+) -> None:
+    """Each page fits its screen (nothing to scroll sideways) and shows what it is for."""
+    async with open_page(browser, server.page(path), size=size) as watch:
+        if path.startswith("/watch"):
+            await watch.wait_transport("webrtc")
+            await watch.wait_more_frames(45)
+        else:
+            await watch.wait_text({"/": "main", "/studio": "go live"}[path], timeout_s=5)
+        assert await watch.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        await watch.screenshot(name)
