@@ -12,20 +12,19 @@ from support.server import Server
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest.mark.parametrize(
-    ("name", "path", "size"),
-    [
-        ("index", "/", DESKTOP),
-        ("watch", "/watch/main", DESKTOP),
-        ("watch-phone", "/watch/main", PHONE),
-        ("studio", "/studio", DESKTOP),
-        ("studio-phone", "/studio", PHONE),
-    ],
-)
-async def test_page(
-    server: Server, browser: Browser, on_air: Publisher, name: str, path: str, size: dict[str, int]
-) -> None:
+PAGES = {
+    "index": ("/", DESKTOP),
+    "watch": ("/watch/main", DESKTOP),
+    "watch-phone": ("/watch/main", PHONE),
+    "studio": ("/studio", DESKTOP),
+    "studio-phone": ("/studio", PHONE),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_page(server: Server, browser: Browser, on_air: Publisher, name: str) -> None:
     """Each page fits its screen (nothing to scroll sideways) and shows what it is for."""
+    path, size = PAGES[name]
     async with open_page(browser, server.page(path), size=size) as watch:
         if path.startswith("/watch"):
             await watch.wait_transport("webrtc")
