@@ -1,12 +1,16 @@
 //! What every part of the engine shares: made once in `main`, handed around as `Arc<Engine>`.
 
 use crate::hls::HlsStore;
+use crate::peers::Peers;
 use crate::sessions::Sessions;
+use crate::status::Surroundings;
 use crate::timestamps::unix_milliseconds;
+use crate::viewers::Viewers;
 use crate::{Admission, Config, Counters, EventLog};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
-use tallylight_media::Streams;
+use tallylight_media::{StreamSnapshot, Streams};
+use tokio::sync::watch;
 
 pub struct Engine {
     pub config: Config,
@@ -17,6 +21,11 @@ pub struct Engine {
     /// RTMP peers; WebRTC keeps its own.
     pub sessions: Sessions,
     pub hls: HlsStore,
+    /// WebRTC, once its socket is bound (its events need this context first).
+    pub peers: OnceLock<Arc<dyn Peers>>,
+    pub viewers: Viewers,
+    /// Rings when a viewer of some stream should be told something new at once.
+    pub live_changes: watch::Sender<u64>,
     /// Random per process: tells a restarted engine from the same one.
     pub boot_id: String,
     pub started: Instant,
@@ -33,10 +42,28 @@ impl Engine {
             events,
             counters,
             sessions: Sessions::default(),
+            peers: OnceLock::new(),
+            viewers: Viewers::default(),
+            live_changes: watch::Sender::new(0),
             boot_id: random_id(),
             started: Instant::now(),
             config,
         })
+    }
+
+    /// Whether the HLS playlist of this publication has something to play.
+    pub fn hls_ready(&self, snapshot: &StreamSnapshot) -> bool {
+        snapshot.last_media_at.is_some()
+    }
+
+    /// Asks WebRTC on a thread that may wait. None before WebRTC has started, or when it broke down.
+    pub async fn with_peers<T: Send + 'static>(&self, ask: impl FnOnce(&dyn Peers) -> T + Send + 'static) -> Option<T> {
+        let peers = self.peers.get()?.clone();
+        tokio::task::spawn_blocking(move || ask(&*peers)).await.ok()
+    }
+
+    pub fn surroundings(&self, snapshot: &StreamSnapshot) -> Surroundings {
+        Surroundings { webrtc_viewers: self.viewers.of(&snapshot.name), hls_ready: self.hls_ready(snapshot) }
     }
 }
 

@@ -9,16 +9,24 @@
 //! ```
 
 pub mod admission;
+pub mod api;
 pub mod config;
 pub mod context;
 pub mod counters;
 pub mod events;
 pub mod hls;
 pub mod http;
+pub mod listeners;
+pub mod logging;
+pub mod peers;
+pub mod process;
 pub mod rtmp;
 pub mod sessions;
+pub mod status;
 pub mod timestamps;
 pub mod transcode;
+pub mod viewers;
+pub mod watcher;
 
 pub use admission::{Admission, PublishQuestion, Verdict};
 pub use config::Config;
