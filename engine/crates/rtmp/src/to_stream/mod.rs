@@ -50,6 +50,9 @@ pub enum Output {
 pub enum ToStreamError {
     #[error(transparent)]
     Flv(#[from] FlvError),
+    /// There would be no picture at all. (Sound that cannot be used is left out instead.)
+    #[error(transparent)]
+    VideoNotSupported(FlvError),
     #[error("the decoder configuration cannot be used: {0}")]
     Configuration(#[source] CodecError),
     #[error("a damaged frame: {0}")]
@@ -63,7 +66,10 @@ pub enum ToStreamError {
 impl ToStreamError {
     /// Whether the publication cannot go on. After any other error only this message is lost.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, ToStreamError::Configuration(_) | ToStreamError::ConfigurationStorm)
+        matches!(
+            self,
+            ToStreamError::Configuration(_) | ToStreamError::ConfigurationStorm | ToStreamError::VideoNotSupported(_)
+        )
     }
 }
 
@@ -112,7 +118,11 @@ impl ToStream {
 
     /// Takes the body of a video message; `timestamp_ms` wraps at 2^32.
     pub fn push_video(&mut self, timestamp_ms: u32, body: Bytes, arrived_at: Instant) -> Result<(), ToStreamError> {
-        match parse_video(body)? {
+        let packet = parse_video(body).map_err(|error| match error {
+            FlvError::VideoCodecId(_) | FlvError::FourCc(_) => ToStreamError::VideoNotSupported(error),
+            damaged => damaged.into(),
+        })?;
+        match packet {
             VideoPacket::Configuration { codec, record } => {
                 self.video.configure(codec, &record).map_err(ToStreamError::Configuration)?;
                 self.flush()

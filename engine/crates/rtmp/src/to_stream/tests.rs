@@ -183,6 +183,17 @@ fn frames_without_a_configuration_are_errors_and_not_fatal() {
 }
 
 #[test]
+fn unsupported_video_is_fatal_and_unsupported_sound_is_left_out() {
+    let mut publisher = Publisher::new();
+    let now = publisher.now;
+    let error = publisher.to_stream.push_video(0, Bytes::from_static(b"\x12\0"), now).unwrap_err();
+    assert!(error.is_fatal() && error.to_string().contains("H.264"), "{error}");
+    assert!(publisher.to_stream.push_video(0, Bytes::from_static(b"\x91vvc1x"), now).unwrap_err().is_fatal());
+    assert!(!publisher.to_stream.push_audio(0, Bytes::from_static(b"\x2f\xff"), now).unwrap_err().is_fatal());
+    assert!(!publisher.to_stream.push_audio(0, Bytes::from_static(b"\x91ac-3x"), now).unwrap_err().is_fatal());
+}
+
+#[test]
 fn parameter_sets_and_delimiters_leave_the_frames() {
     let mut publisher = Publisher::new();
     publisher.declare(true, false);
