@@ -34,9 +34,12 @@ pub struct Chunk {
     pub independent: bool,
     /// Earliest presentation time in the chunk, in [`TIMESCALE_HZ`] ticks of the muxer's timeline.
     pub first_pts_ticks: i64,
-    /// Access units and their bytes, without boxes.
+    /// Access units of the publisher (silence put in by the muxer is not one) and their bytes, without boxes.
     pub access_units: u64,
     pub media_bytes: u64,
+    pub keyframes: u64,
+    /// The publisher's own pts of the last of them, in ticks of its track.
+    pub last_source_pts: Option<i64>,
     /// When the first of its access units reached this server.
     pub arrived_at: Instant,
 }

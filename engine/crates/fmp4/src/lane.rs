@@ -19,6 +19,8 @@ const LATE_START_PER_SECOND: u32 = 5;
 pub(crate) struct Sample {
     pub dts: i64,
     pub pts: i64,
+    /// The publisher's own pts; None for silence put in by us.
+    pub source_pts: Option<i64>,
     pub duration: u32,
     pub keyframe: bool,
     pub data: Bytes,
@@ -97,6 +99,7 @@ impl Lane {
         let sample = Sample {
             dts: unit.dts.saturating_add(self.offset),
             pts: unit.pts.saturating_add(self.offset),
+            source_pts: Some(unit.pts),
             duration: known.unwrap_or(0),
             keyframe: unit.keyframe,
             data: unit.data,
@@ -154,7 +157,15 @@ impl Lane {
         while self.next_dts + i64::from(duration) <= until {
             let dts = self.next_dts;
             self.next_dts += i64::from(duration);
-            self.push_ready(Sample { dts, pts: dts, duration, keyframe: true, data: data.clone(), arrived_at: now });
+            self.push_ready(Sample {
+                dts,
+                pts: dts,
+                source_pts: None,
+                duration,
+                keyframe: true,
+                data: data.clone(),
+                arrived_at: now,
+            });
         }
     }
 
@@ -178,6 +189,11 @@ impl Lane {
         pending.duration = duration.clamp(1, i64::from(u32::MAX)) as u32;
         self.next_dts = pending.dts + i64::from(pending.duration);
         self.push_ready(pending);
+    }
+
+    /// Start of the next sample that can be taken ([`TIMESCALE_HZ`] ticks).
+    pub fn next_start(&self) -> Option<i64> {
+        self.ready.front().map(|sample| self.to_timeline(sample.dts))
     }
 
     pub fn has_pending(&self) -> bool {

@@ -92,14 +92,21 @@ impl Muxer {
             return;
         };
         if self.running && self.jumped(index, &unit) {
-            self.finish_run();
-            self.outputs.push_back(Output::Discontinuity);
+            self.discontinuity();
         }
         if !self.running {
             self.try_start(index, unit);
         } else {
             self.accept(index, unit);
             self.cut_chunks();
+        }
+    }
+
+    /// Units were lost here: what follows does not continue what came before.
+    pub fn discontinuity(&mut self) {
+        if self.running {
+            self.finish_run();
+            self.outputs.push_back(Output::Discontinuity);
         }
     }
 
@@ -222,8 +229,19 @@ impl Muxer {
             let Some(driver) = self.driver() else { return };
             let front = self.lanes[driver].front();
             let Some(boundary) = self.boundary(front) else { return };
+            if self.is_empty_before(boundary) && self.video().is_some() && self.lanes.len() > 1 {
+                // No picture begins here (slow video, or nothing arrived for a while): the audio fills the span.
+                if front < boundary + AUDIO_PATIENCE_TICKS {
+                    return;
+                }
+                self.fill_missing_audio(boundary);
+            }
             self.cut_at(boundary);
         }
+    }
+
+    fn is_empty_before(&self, boundary: i64) -> bool {
+        self.lanes.iter().all(|lane| lane.next_start().is_none_or(|start| start >= boundary))
     }
 
     /// The track whose progress cuts chunks.
@@ -280,7 +298,7 @@ impl Muxer {
         if end <= self.cut {
             return;
         }
-        self.fill_missing_audio(boundary);
+        self.fill_missing_audio(boundary - AUDIO_PATIENCE_TICKS);
         let mut runs = Vec::with_capacity(self.lanes.len());
         for lane in &mut self.lanes {
             let samples = lane.take_before(boundary);
@@ -301,12 +319,13 @@ impl Muxer {
         self.empty_until = end;
     }
 
-    fn fill_missing_audio(&mut self, boundary: i64) {
+    /// Replaces audio that did not come by silence, up to `until`.
+    fn fill_missing_audio(&mut self, until: i64) {
         let now = self.lanes.iter().find_map(Lane::first_arrival);
         let Some(now) = now else { return };
         if self.video().is_some() {
             for lane in &mut self.lanes {
-                lane.fill_until(boundary - AUDIO_PATIENCE_TICKS, now);
+                lane.fill_until(until, now);
             }
         }
     }
@@ -314,6 +333,7 @@ impl Muxer {
     fn chunk(&self, runs: &[Run], end: u64) -> Option<Chunk> {
         let bytes = write_fragment(self.sequence, runs).ok()?;
         let samples = || runs.iter().flat_map(|run| &run.samples);
+        let received = || samples().filter(|sample| sample.source_pts.is_some());
         let video = runs.iter().find(|run| run.video);
         let first_pts = |run: &Run| {
             let lane = self.lanes.iter().find(|lane| u32::from(lane.track.id.0) == run.track_id)?;
@@ -329,8 +349,10 @@ impl Muxer {
                 None => self.video().is_none(),
             },
             first_pts_ticks: runs.iter().filter_map(first_pts).min()?,
-            access_units: samples().count() as u64,
-            media_bytes: samples().map(|sample| sample.data.len() as u64).sum(),
+            access_units: received().count() as u64,
+            media_bytes: received().map(|sample| sample.data.len() as u64).sum(),
+            keyframes: video.map_or(0, |run| run.samples.iter().filter(|sample| sample.keyframe).count() as u64),
+            last_source_pts: received().last().and_then(|sample| sample.source_pts),
             arrived_at: samples().map(|sample| sample.arrived_at).min()?,
         })
     }

@@ -220,6 +220,37 @@ fn video_that_stands_still_does_not_stop_the_audio() {
 }
 
 #[test]
+fn a_pause_of_everything_keeps_the_parts_short() {
+    for pause_s in [0.3, 0.9, 1.4, 2.9] {
+        let publisher = Publisher::new(30.0, 60);
+        let paused = |unit: &AccessUnit| {
+            let timescale = if unit.track == TrackId::VIDEO { 90_000.0 } else { 48_000.0 };
+            let at = unit.dts as f64 / timescale - publisher.origin_s;
+            (5.1..5.1 + pause_s).contains(&at)
+        };
+        let muxed = mux(&publisher, publisher.units(0.0, 12.0).into_iter().filter(|unit| !paused(unit)));
+        assert_contiguous(&muxed);
+        assert_eq!(muxed.discontinuities, 0);
+        let longest = muxed.chunks.iter().map(|chunk| chunk.duration_ticks).max();
+        assert!(longest <= Some(PART_TARGET_TICKS), "after a pause of {pause_s} s: {longest:?} ticks");
+    }
+}
+
+#[test]
+fn lost_units_make_a_discontinuity_at_the_next_keyframe() {
+    let publisher = Publisher::new(30.0, 60);
+    let (mut muxer, mut muxed) = (Muxer::new(), Muxed::default());
+    muxer.set_tracks(plain_tracks(true, true, 1)).expect("tracks");
+    publisher.units(0.0, 3.0).into_iter().for_each(|unit| muxer.push(unit));
+    muxer.discontinuity();
+    publisher.units(4.0, 6.0).into_iter().for_each(|unit| muxer.push(unit));
+    muxed.drain(&mut muxer);
+    assert_eq!(muxed.discontinuities, 1);
+    let total: f64 = muxed.chunks.iter().map(Chunk::duration_s).sum();
+    assert!((4.5..5.1).contains(&total), "{total} s of 3 s and 2 s");
+}
+
+#[test]
 fn slow_video_with_audio_keeps_its_parts_short() {
     let publisher = Publisher::new(1.0, 5);
     let muxed = mux(&publisher, publisher.units(0.0, 20.0));

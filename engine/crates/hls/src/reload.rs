@@ -62,11 +62,14 @@ impl ReloadQuery {
 impl Snapshot {
     /// Whether a playlist request can be answered with this snapshot.
     pub fn reload(&self, query: ReloadQuery) -> Reload {
-        let Some(msn) = query.msn else { return if self.is_empty() { Reload::Wait } else { Reload::Ready } };
+        let Some(msn) = query.msn else { return ready_if(self.is_playable()) };
         // `next_msn` is the segment being filled; the newest complete one comes before it.
         let newest = self.next_msn.saturating_sub(1);
         if msn > newest.saturating_add(2) {
             return Reload::Bad(BadReload::TooFarAhead { msn, newest });
+        }
+        if !self.is_playable() {
+            return Reload::Wait;
         }
         let open_parts =
             self.listed.last().filter(|last| last.whole.is_none()).map_or(0, |open| open.parts.len() as u64);

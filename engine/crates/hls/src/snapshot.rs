@@ -41,9 +41,15 @@ pub(crate) struct Texts {
 }
 
 impl Snapshot {
-    /// Nothing can be played yet.
-    pub fn is_empty(&self) -> bool {
-        self.listed.is_empty()
+    /// There is a complete segment. Before that a playlist is no use: hls.js takes one without segments for
+    /// an error.
+    pub fn is_playable(&self) -> bool {
+        self.listed.first().is_some_and(|segment| segment.whole.is_some())
+    }
+
+    /// The init segment of the newest media.
+    pub fn newest_init(&self) -> Option<InitName> {
+        self.listed.last().map(|segment| segment.init)
     }
 
     /// No publisher is on.

@@ -126,7 +126,16 @@ impl Window {
     /// What follows does not continue what came before.
     pub fn discontinuity(&mut self) {
         self.close();
-        self.discontinuity = !self.listed.is_empty();
+        self.discontinuity = self.next_msn > self.first_msn;
+    }
+
+    /// Forgets all media, for a stream that has been off the air for long. Numbers go on where they were.
+    pub fn forget(&mut self) {
+        self.end();
+        self.discontinuity_sequence += self.listed.iter().filter(|segment| segment.discontinuity).count() as u64;
+        self.listed.clear();
+        self.unlisted.clear();
+        self.inits.clear();
     }
 
     /// The publication is over. Its last segment is complete; the playlist stays without an end tag, as a

@@ -92,5 +92,5 @@ fn decode_times() {
     assert_eq!(check_media(&[span(0, false), span(200, false), span(500, true)]), []);
     finds!(check_media(&[span(0, false), span(201, false)]), Violation::DecodeTimeGap { .. });
     finds!(check_media(&[span(0, false), span(199, false)]), Violation::DecodeTimeBack { .. });
-    finds!(check_media(&[span(200, false), span(0, true)]), Violation::DecodeTimeBack { .. });
+    assert_eq!(check_media(&[span(200, false), span(0, true)]), []);
 }

@@ -122,6 +122,22 @@ fn a_discontinuity_is_marked_where_the_publisher_returned() {
 }
 
 #[test]
+fn a_forgotten_window_goes_on_with_its_numbers() {
+    let mut publisher = Publisher::new(FIRST);
+    for _ in 0..2 {
+        publisher.connect();
+        publisher.send(25, 10);
+        publisher.window.end();
+    }
+    publisher.window.forget();
+    assert!(!publisher.snapshot().is_playable());
+    assert_eq!(publisher.snapshot().media_sequence(), FIRST + 6);
+    publisher.connect();
+    publisher.send(12, 10);
+    assert!(publisher.playlist().segments[0].discontinuity);
+}
+
+#[test]
 fn the_window_is_bounded_and_old_segments_stay_a_little_longer() {
     let mut publisher = Publisher::new(FIRST);
     publisher.connect();
@@ -210,6 +226,6 @@ fn reloads_wait_for_what_is_next_and_refuse_what_is_far() {
 #[test]
 fn a_window_without_media_makes_everybody_wait() {
     let snapshot = Window::new(FIRST, WindowBounds::default()).snapshot();
-    assert!(snapshot.is_empty());
+    assert!(!snapshot.is_playable());
     assert_eq!(snapshot.reload(ReloadQuery::default()), Reload::Wait);
 }

@@ -15,18 +15,18 @@ pub struct MediaSpan {
     pub discontinuity: bool,
 }
 
-/// Checks that each track's decode time continues where the span before it ended. After a discontinuity it
-/// may jump, but not back.
+/// Checks that each track's decode time continues where the span before it ended. After a discontinuity
+/// times start anew (RFC 8216bis section 4.4.4.3).
 pub fn check_media(spans: &[MediaSpan]) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut ends: HashMap<u32, u64> = HashMap::new();
     for span in spans {
         let seconds = |ticks: u64| ticks as f64 / f64::from(span.timescale_hz.max(1));
-        if let Some(end) = ends.get(&span.track).copied() {
+        if let Some(end) = ends.get(&span.track).copied().filter(|_| !span.discontinuity) {
             let (uri, track, from_s, to_s) = (span.uri.clone(), span.track, seconds(end), seconds(span.start_ticks));
             if span.start_ticks < end {
                 violations.push(Violation::DecodeTimeBack { track, uri, from_s, to_s });
-            } else if span.start_ticks > end && !span.discontinuity {
+            } else if span.start_ticks > end {
                 violations.push(Violation::DecodeTimeGap { track, uri, from_s, to_s });
             }
         }
