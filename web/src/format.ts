@@ -64,15 +64,22 @@ export function transportName(transport: "webrtc" | "hls" | null): string {
   return transport === "hls" ? "low-latency HLS" : "";
 }
 
+/** "1280x720, 30 fps"; empty without video. */
+export function pictureLine(tracks: readonly Track[]): string {
+  const video = videoTrack(tracks);
+  const parts: string[] = [];
+  if (video && video.width > 0) parts.push(`${video.width}x${video.height}`);
+  if (video && video.frame_rate > 0) parts.push(`${Math.round(video.frame_rate)} fps`);
+  return parts.join(", ");
+}
+
 /**
  * "1280x720, 30 fps, H.264 + Opus over WebRTC". What arrives by WebRTC is always Opus: the engine converts other audio.
  */
 export function tracksLine(tracks: readonly Track[], transport: "webrtc" | "hls" | null): string {
   const video = videoTrack(tracks);
   const audio = audioTrack(tracks);
-  const parts: string[] = [];
-  if (video && video.width > 0) parts.push(`${video.width}x${video.height}`);
-  if (video && video.frame_rate > 0) parts.push(`${Math.round(video.frame_rate)} fps`);
+  const parts = [pictureLine(tracks)].filter(Boolean);
   const codecs = [video?.codec, transport === "webrtc" && audio ? "Opus" : audio?.codec]
     .filter((codec): codec is string => Boolean(codec))
     .map(codecName);

@@ -32,6 +32,7 @@ const facts = (changes: Partial<AdviceFacts> = {}): AdviceFacts => ({
   rates,
   wantedFrameRate: 30,
   silentS: null,
+  limitedS: null,
   viewersSee: true,
   ...changes,
 });
@@ -67,8 +68,8 @@ describe("advice", () => {
     ["long GOP", { server: liveState({ tracks: [{ ...VIDEO, keyframe_interval_s: 8.3 }] }) }, "every 8.3 s"],
     ["loss", { rates: { ...rates, lossShare: 0.05 } }, "5.0 %"],
     ["distance", { rates: { ...rates, roundTripMs: 450 } }, "450 ms"],
-    ["cpu", { sample: sample({ limitation: "cpu" }) }, "encode fast enough"],
-    ["bandwidth", { sample: sample({ limitation: "bandwidth" }) }, "upload carries only"],
+    ["cpu", { sample: sample({ limitation: "cpu" }), limitedS: 12 }, "encode fast enough"],
+    ["bandwidth", { sample: sample({ limitation: "bandwidth" }), limitedS: 12 }, "upload carries only"],
     ["dark room", { rates: { ...rates, framesPerSecond: 15 } }, "15 of 30"],
     ["silence", { silentS: 12 }, "12 s"],
     ["nothing arrives", { server: liveState({ state: "no_media", media_age_ms: 4000 }) }, "4 s"],
@@ -78,6 +79,10 @@ describe("advice", () => {
     expect(advice).toHaveLength(1);
     expect(advice[0]?.title).toContain(words);
     expect(advice[0]?.level).not.toBe("ok");
+  });
+
+  it("gives the browser time to find out what the upload carries", () => {
+    expect(advise(facts({ sample: sample({ limitation: "bandwidth" }), limitedS: 4 }))[0]?.level).toBe("ok");
   });
 
   it("says nothing off air", () => {

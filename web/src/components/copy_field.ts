@@ -22,7 +22,6 @@ export class CopyField extends LightElement {
     const text = hidden ? "•".repeat(16) : this.value;
     return html`<div class="copy-field">
       <span class="copy-label">${this.label}</span>
-      <code class="copy-value" aria-label=${hidden ? `${this.label}, hidden` : nothing}>${text}</code>
       ${
         this.secret
           ? html`<button class="button small" type="button" aria-pressed=${this.shown} @click=${this.#toggle}>
@@ -33,6 +32,7 @@ export class CopyField extends LightElement {
       <button class="button small" type="button" aria-label="Copy ${this.label}" @click=${this.#copy}>
         ${icon(this.outcome === "copied" ? Check : Copy, 16)} <span aria-live="polite">${this.outcome === "copied" ? "Copied" : "Copy"}</span>
       </button>
+      <code class="copy-value" aria-label=${hidden ? `${this.label}, hidden` : nothing}>${text}</code>
       ${this.outcome === "refused" ? html`<span class="copy-note" role="status">The browser did not allow copying. Select the text instead.</span>` : nothing}
     </div>`;
   }

@@ -9,7 +9,7 @@ import { siteHeader } from "../components/header";
 import { icon } from "../components/icon";
 import "../components/lamp";
 import { LightElement } from "../components/light_element";
-import { age, duration, secondsSince, tracksLine, viewerCount, watching } from "../format";
+import { age, duration, pictureLine, secondsSince, viewerCount, watching } from "../format";
 
 /** New broadcasts appear within this long; the answer is small and cached by nobody. */
 const POLL_MS = 3000;
@@ -88,7 +88,7 @@ export class IndexPage extends LightElement {
       </div>
       <div class="text">
         <h3>${stream.title || stream.name}</h3>
-        <p class="muted">${[watching(count), tracksLine(stream.tracks ?? [], null)].filter(Boolean).join(" · ")}</p>
+        <p class="muted">${[watching(count), pictureLine(stream.tracks ?? [])].filter(Boolean).join(" · ")}</p>
       </div>
     </a>`;
   }

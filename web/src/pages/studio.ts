@@ -84,6 +84,7 @@ export class StudioPage extends LightElement {
   #sample: OutboundSample | null = null;
   #rates: OutboundRates | null = null;
   #silentSinceMs: number | null = null;
+  #limitedSinceMs: number | null = null;
 
   readonly #onUnload = (event: BeforeUnloadEvent): void => {
     if (this.#sending) event.preventDefault();
@@ -307,6 +308,7 @@ export class StudioPage extends LightElement {
       rates: this.#sending ? this.#rates : null,
       wantedFrameRate: this.settings.frameRate,
       silentS: this.#silentSinceMs === null ? null : (performance.now() - this.#silentSinceMs) / 1000,
+      limitedS: this.#limitedSinceMs === null ? null : (performance.now() - this.#limitedSinceMs) / 1000,
       viewersSee: this.loopback?.state === "playing",
     });
   }
@@ -356,8 +358,8 @@ export class StudioPage extends LightElement {
     return html`<section class="panel">
       <h2>SOURCE</h2>
       <div class="fields">
-        ${this.#select("camera", "Camera", settings.cameraId, deviceOptions(this.devices.cameras, "Camera"), (value) => this.#change({ cameraId: value }, true))}
-        ${this.#select("microphone", "Microphone", settings.microphoneId, deviceOptions(this.devices.microphones, "Microphone"), (value) => this.#change({ microphoneId: value }, true))}
+        ${this.#select("camera", "Camera", this.#deviceInUse("video"), deviceOptions(this.devices.cameras, "Camera"), (value) => this.#change({ cameraId: value }, true))}
+        ${this.#select("microphone", "Microphone", this.#deviceInUse("audio"), deviceOptions(this.devices.microphones, "Microphone"), (value) => this.#change({ microphoneId: value }, true))}
         <span class="field-name" aria-hidden="true">Level</span>${this.#levelMeter()}
         ${this.#select(
           "picture",
@@ -420,8 +422,8 @@ export class StudioPage extends LightElement {
           ? html`<tl-copy-field label="Stream key" secret value=${this.key}></tl-copy-field>`
           : html`<p class="hint muted">The stream key was shown when the stream was made. Paste it above to copy it from here.</p>`
       }
-      <tl-copy-field label="WHIP (OBS 30 or newer; the key is the bearer token)" value=${`${location.origin}/whip`}></tl-copy-field>
-      <p class="hint muted">Best for viewers: keyframe interval 2 s, B-frames 0, tune zerolatency.</p>
+      <tl-copy-field label="WHIP server" value=${`${location.origin}/whip`}></tl-copy-field>
+      <p class="hint muted">In OBS 30 or newer WHIP is the fastest way; the key is its bearer token. With RTMP set keyframe interval 2 s and B-frames 0.</p>
     </section>`;
   }
 
@@ -429,6 +431,13 @@ export class StudioPage extends LightElement {
 
   get #microphone(): MediaStreamTrack | null {
     return this.media?.getAudioTracks()[0] ?? null;
+  }
+
+  /** The device that is open; the remembered one before. */
+  #deviceInUse(kind: "video" | "audio"): string {
+    const remembered = kind === "video" ? this.settings.cameraId : this.settings.microphoneId;
+    const track = this.content === "camera" ? this.media?.getTracks().find((one) => one.kind === kind) : null;
+    return track?.getSettings().deviceId ?? remembered;
   }
 
   #listen(): void {
@@ -574,6 +583,7 @@ export class StudioPage extends LightElement {
     this.#sample = null;
     this.#rates = null;
     this.#silentSinceMs = null;
+    this.#limitedSinceMs = null;
   }
 
   /** Once a second: what this page sends, or else what the server says of another encoder. */
@@ -583,6 +593,8 @@ export class StudioPage extends LightElement {
       const now = await publisher.sample().catch(() => null);
       const before = this.#sample;
       this.#sample = now;
+      const limited = now !== null && now.limitation !== "none";
+      this.#limitedSinceMs = limited ? (this.#limitedSinceMs ?? performance.now()) : null;
       this.#rates = now && before ? ratesBetween(before, now) : null;
       if (this.#rates) this.#chart(this.#rates.bitrateBps, this.#rates.framesPerSecond, this.#rates.roundTripMs ?? 0);
     } else if (this.server?.state === "on_air") {
@@ -612,10 +624,8 @@ export class StudioPage extends LightElement {
   }
 }
 
+/** Choices of a device picker; "Default" only while the browser does not name the devices. */
 function deviceOptions(devices: readonly MediaDeviceInfo[], kind: string): [string, string][] {
   if (devices.length === 0) return [["", "Default"]];
-  return [
-    ["", "Default"],
-    ...devices.map((device, index): [string, string] => [device.deviceId, device.label || `${kind} ${index + 1}`]),
-  ];
+  return devices.map((device, index) => [device.deviceId, device.label || `${kind} ${index + 1}`]);
 }

@@ -127,7 +127,7 @@ export class WatchPage extends LightElement {
       mediaAgeMs: facts.mediaAgeMs,
     });
     if (!message) return nothing;
-    return html`<section class="panel why" id="why">
+    return html`<section class="panel why ${message.tone}" id="why">
       <h2>Why is there no picture?</h2>
       <strong>${message.title}.</strong>
       <p class="muted">${message.text}</p>

@@ -19,7 +19,7 @@ import { screenReaderOnly, videoTokens } from "../components/tokens";
 import { audioTrack, behind } from "../format";
 import { debugInfo, type Facts } from "./facts";
 import { loadVolume, saveVolume } from "./preferences";
-import type { TransportChoice, View } from "./recovery";
+import type { Phase, TransportChoice, View } from "./recovery";
 import { card, fallbackSentence } from "./sentences";
 import { PlayerSession } from "./session";
 import { type Action, actionOf, isButton, takesKeys } from "./shortcuts";
@@ -28,6 +28,8 @@ import { playerStyles } from "./styles";
 
 /** Controls hide after this long without a movement, as on other players. */
 const CONTROLS_IDLE_MS = 3000;
+/** Phases with a picture, still or moving, that can be controlled. */
+const CONTROLLED: readonly Phase[] = ["playing", "paused", "stalled", "reconnecting"];
 const SEEK_STEP_S = 5;
 const VOLUME_STEP = 0.1;
 
@@ -195,7 +197,7 @@ export class TallylightPlayer extends LitElement {
     return html`
       <div class="top">${this.#badges(view)}</div>
       <div class="middle">${this.#middle(view)}</div>
-      <div class="bottom">${this.#seekBar()}${this.#controls(view)}</div>
+      ${CONTROLLED.includes(view.phase) ? html`<div class="bottom">${this.#seekBar()}${this.#controls(view)}</div>` : nothing}
       ${
         facts
           ? statsOverlay(
@@ -239,7 +241,7 @@ export class TallylightPlayer extends LitElement {
   }
 
   #offersSound(view: View): boolean {
-    if (this.muted || this.soundAsked || view.phase !== "playing" || !this.#silent) return false;
+    if (this.muted || this.soundAsked || this.stats || view.phase !== "playing" || !this.#silent) return false;
     const tracks = this.#session?.server?.tracks ?? [];
     return tracks.length === 0 || audioTrack(tracks) !== null;
   }

@@ -32,7 +32,7 @@ export function card(view: View): Card | null {
       return starting(view);
     case "stalled":
       return {
-        title: "The streamer's picture stopped",
+        title: "Waiting for the picture",
         text: `The streamer's picture stopped${stoppedAgo(view)}. Nothing to do on your side; it continues when it returns.`,
         tone: "warn",
       };

@@ -94,7 +94,7 @@ export const playerStyles = css`
     padding: 18px 22px;
     border-radius: 12px;
     border: 1px solid #2a2e37;
-    background: rgb(14 15 18 / 90%);
+    background: rgb(14 15 18 / 94%);
     text-align: center;
     user-select: text;
   }
@@ -261,7 +261,7 @@ export const playerStyles = css`
     padding: 12px 14px;
     border: 1px solid #2a2e37;
     border-radius: 12px;
-    background: rgb(14 15 18 / 92%);
+    background: rgb(14 15 18 / 95%);
     font-size: 12.5px;
     line-height: 1.45;
     user-select: text;

@@ -17,6 +17,8 @@ export interface AdviceFacts {
   wantedFrameRate: number;
   /** Seconds the microphone has been silent; null without one or when muted on purpose. */
   silentS: number | null;
+  /** Seconds the browser has been reducing the picture; null while it does not. */
+  limitedS: number | null;
   /** Whether the loop-back player decodes pictures. */
   viewersSee: boolean;
 }
@@ -29,6 +31,8 @@ const ROUND_TRIP_MAX_MS = 300;
 /** A share of the wanted frame rate that viewers do not notice. */
 const FRAME_RATE_MIN_SHARE = 0.8;
 const SILENCE_MAX_S = 10;
+/** A browser begins with a small picture and needs some seconds to find out what the upload carries. */
+const LIMITED_MAX_S = 10;
 
 export function advise(facts: AdviceFacts): Advice[] {
   const found = [...fromServer(facts.server), ...fromSender(facts), ...fromMicrophone(facts)];
@@ -82,7 +86,7 @@ function fromServer(server: LiveState | null): Advice[] {
   return found;
 }
 
-function fromSender({ sample, rates, wantedFrameRate }: AdviceFacts): Advice[] {
+function fromSender({ sample, rates, wantedFrameRate, limitedS }: AdviceFacts): Advice[] {
   if (!sample || !rates) return [];
   const found: Advice[] = [];
   if (rates.lossShare !== null && rates.lossShare > LOSS_MAX) {
@@ -99,19 +103,21 @@ function fromSender({ sample, rates, wantedFrameRate }: AdviceFacts): Advice[] {
       text: "Lost packets come back late over such a distance. Lower the bitrate or use a server nearby.",
     });
   }
-  if (sample.limitation === "cpu") {
+  const limited = limitedS !== null && limitedS >= LIMITED_MAX_S;
+  if (limited && sample.limitation === "cpu") {
     found.push({
       level: "warn",
       title: "This computer cannot encode fast enough.",
       text: `It now sends ${sample.width}x${sample.height} at ${rates.framesPerSecond.toFixed(0)} fps. Choose a smaller picture or close other programs.`,
     });
-  } else if (sample.limitation === "bandwidth") {
+  } else if (limited && sample.limitation === "bandwidth") {
     found.push({
       level: "warn",
       title: `Your upload carries only ${bitrate(rates.bitrateBps)}.`,
       text: `The browser reduced the picture to ${sample.width}x${sample.height}. Choose a lower bitrate or a better connection.`,
     });
   } else if (
+    sample.limitation === "none" &&
     sample.framesEncoded > 2 * wantedFrameRate &&
     rates.framesPerSecond < FRAME_RATE_MIN_SHARE * wantedFrameRate
   ) {
