@@ -60,4 +60,8 @@ counters! {
     rtmp_connections_refused => "rtmp.connections_refused",
     rtmp_protocol_errors => "rtmp.protocol_errors",
     rtmp_bytes_in => "rtmp.bytes_in",
+    /// Gauge: streams whose AAC is being made into Opus.
+    transcoders => "transcode.active",
+    /// Frames that could not be decoded or encoded, and tracks that could not be taken up.
+    transcoder_errors => "transcode.errors",
 }
