@@ -7,7 +7,7 @@ use tallylight_rtmp::client::Client;
 use tallylight_rtmp::to_stream::{Output, ToStream};
 use tallylight_rtmp::{Event, Session, SessionError};
 
-const SESSIONS: u64 = 40_000;
+const SESSIONS: u64 = 20_000;
 
 /// testsrc2 1280x720 through libx264: SPS and PPS as avcC, high profile.
 const AVCC: &[u8] = b"\x01\x64\x00\x1f\xff\xe1\x00\x19\x67\x64\x00\x1f\xac\xd9\x40\x50\x05\xbb\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x03\xc0\xf1\x83\x19\x60\x01\x00\x06\x68\xeb\xe3\xcb\x22\xc0\xfd\xf8\xf8\x00";

@@ -204,8 +204,26 @@ async fn a_publisher_goes_on_air_and_finishes() {
     encoder.send().await;
     assert_eq!(server.event("publish_ended").await["reason"], "finished");
     assert_eq!(encoder.next_event().await, None);
+    drop(encoder);
     server.connections(0).await;
     assert!(server.engine.sessions.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_goodbye_in_two_parts_meets_an_open_connection() {
+    let server = Server::start(Limits::default()).await;
+    let mut encoder = Encoder::on_air(&server, "key-main").await;
+    let unpublish = tallylight_rtmp::amf0::Value::string("FCUnpublish");
+    encoder.client.send_command(0, &[unpublish]);
+    encoder.send().await;
+    assert_eq!(server.event("publish_ended").await["reason"], "finished");
+    // FFmpeg sends deleteStream on its own and reports an error when the connection was reset meanwhile.
+    encoder.client.finish();
+    encoder.socket.write_all(&encoder.client.take_output()).await.expect("an open connection");
+    encoder.socket.shutdown().await.expect("an open connection");
+    let mut rest = Vec::new();
+    encoder.socket.read_to_end(&mut rest).await.expect("an orderly end");
+    server.connections(0).await;
 }
 
 #[tokio::test]

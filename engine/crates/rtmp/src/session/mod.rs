@@ -314,6 +314,8 @@ impl Session {
             return None;
         }
         self.publish = Publish::Over;
+        let stopped = reply::on_status(Level::Status, "NetStream.Unpublish.Success", "Publishing has stopped.");
+        self.send_command(stream_id, stopped);
         Some(Event::PublishFinished)
     }
 
