@@ -147,8 +147,10 @@ def _name_and_key(text: str) -> dict[str, str]:
     return {"name": name, "key": key}
 
 
-_FIELD_HINTS = {
+# What a value must be, in words: for the environment and for requests.
+FIELD_RULES = {
     "name": "a stream name has 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or digit",
+    "title": "a title is one line of at most 200 characters",
     "key": "a stream key has 1 to 128 characters of A-Z, a-z, 0-9, -, ., _ and ~",
 }
 
@@ -158,7 +160,7 @@ def _problem(location: tuple[int | str, ...], message: str) -> str:
     if not location:
         return message
     variable = f"{PREFIX}{str(location[0]).upper()}"
-    hint = _FIELD_HINTS.get(str(location[-1])) if len(location) > 1 else None
+    hint = FIELD_RULES.get(str(location[-1])) if len(location) > 1 else None
     if hint is not None:
         return f"{variable}: {hint}"
     return f"{variable}: {message[:1].lower()}{message[1:]}"

@@ -7,14 +7,17 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from tallylight.config import FIELD_RULES
 from tallylight.errors import TallylightError
 
 log = structlog.get_logger()
 
 # Every code that this API can answer with, and its status.
 STATUSES: dict[str, HTTPStatus] = {
+    "database_away": HTTPStatus.SERVICE_UNAVAILABLE,
     "engine_away": HTTPStatus.SERVICE_UNAVAILABLE,
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "json_malformed": HTTPStatus.BAD_REQUEST,
@@ -48,6 +51,7 @@ class ProblemResponse(JSONResponse):
 def install(app: FastAPI) -> None:
     """Answers every error of this application with a problem document."""
     app.add_exception_handler(TallylightError, _tallylight_error)
+    app.add_exception_handler(SQLAlchemyError, _database_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _unexpected)
@@ -66,17 +70,29 @@ async def _tallylight_error(_request: Request, error: Exception) -> ProblemRespo
     return ProblemResponse(error.code, error.sentence(), headers)
 
 
+async def _database_error(request: Request, error: Exception) -> ProblemResponse:
+    log.error("database_failed", path=request.url.path, exc_info=error)
+    return ProblemResponse(
+        "database_away", "The database does not answer. Try again in a second.", {"Retry-After": "1"}
+    )
+
+
 async def _validation_error(_request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     problems = error.errors()
     if any(problem["type"] == "json_invalid" for problem in problems):
         return ProblemResponse("json_malformed", "The request body is not valid JSON.")
     # The values are not repeated: they may be secrets, or long.
-    fields = [
-        {"field": ".".join(str(part) for part in p["loc"][1:]) or "body", "message": p["msg"]} for p in problems[:20]
-    ]
-    detail = "; ".join(f"{field['field']}: {field['message'][:1].lower()}{field['message'][1:]}" for field in fields)
+    fields = [_field(problem) for problem in problems[:20]]
+    detail = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
     return ProblemResponse("request_invalid", f"The request is not valid: {detail}.", errors=fields)
+
+
+def _field(problem: dict[str, Any]) -> dict[str, str]:
+    field = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+    rule = FIELD_RULES.get(field) if problem["type"] == "string_pattern_mismatch" else None
+    message = str(problem["msg"])
+    return {"field": field, "message": rule or message[:1].lower() + message[1:]}
 
 
 async def _http_exception(_request: Request, error: Exception) -> ProblemResponse:

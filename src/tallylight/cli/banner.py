@@ -91,7 +91,7 @@ def _in_url(host: str) -> str:
 
 
 def _lan_address() -> str | None:
-    """This host's address as its neighbours see it. Sends nothing: to connect a UDP socket only asks the routing table."""
+    """This host's address as its neighbours see it. Sends nothing: connecting a UDP socket asks only for the route."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # a documentation address (RFC 5737)

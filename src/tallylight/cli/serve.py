@@ -1,6 +1,7 @@
 """`tallylight serve` and `tallylight demo`."""
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -25,8 +26,7 @@ DEMO_POLL_S = 0.1
 
 def run_server(data_dir: Path | None) -> None:
     """Runs the server until a signal ends it. Raises StartError when it cannot start."""
-    logs.configure("supervisor")
-    settings = load_settings(data_dir)
+    settings = _prepare(data_dir)
     first_start = not settings.data_dir.joinpath("tallylight.sqlite3").exists()
 
     async def when_ready(supervisor: Supervisor) -> None:
@@ -37,8 +37,7 @@ def run_server(data_dir: Path | None) -> None:
 
 def run_demo(data_dir: Path | None) -> None:
     """Runs the server, and publishes a test card to the stream `demo`."""
-    logs.configure("supervisor")
-    settings = load_settings(data_dir)
+    settings = _prepare(data_dir)
 
     async def when_ready(supervisor: Supervisor) -> None:
         key = await asyncio.to_thread(_fresh_demo_key, supervisor)
@@ -47,6 +46,12 @@ def run_demo(data_dir: Path | None) -> None:
         print_banner(banner)
 
     asyncio.run(Supervisor(settings).run(when_ready))
+
+
+def _prepare(data_dir: Path | None) -> Settings:
+    logs.configure("supervisor")
+    os.umask(0o077)  # the database and all else that we and our children write is the owner's alone
+    return load_settings(data_dir)
 
 
 def _fresh_demo_key(supervisor: Supervisor) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import URL, Connection, event, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from tallylight.errors import TallylightError
@@ -43,10 +44,19 @@ class Database:
         """Brings the tables to `HEAD_REVISION`.
 
         Raises:
-            DatabaseError: `database_newer`, the file was written by a newer version; nothing was changed.
+            DatabaseError: `database_newer`, the file was written by a newer version; `database_unreadable`, it is no
+                database or cannot be opened. Nothing was changed.
         """
-        async with self._engine.connect() as connection:
-            revision = await connection.run_sync(_revision)
+        try:
+            async with self._engine.connect() as connection:
+                revision = await connection.run_sync(_revision)
+        except SQLAlchemyError as error:
+            cause = str(error.__cause__ or error).rstrip(".")
+            raise DatabaseError(
+                "database_unreadable",
+                f"The database cannot be read: {cause}.",
+                "Restore it from a copy, or move it away.",
+            ) from error
         if revision == HEAD_REVISION:
             return
         known = {

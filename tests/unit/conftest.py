@@ -1,0 +1,139 @@
+"""What the control plane's unit tests share: a control plane around a fake engine, and a server process around one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from blockbuster import BlockBuster
+
+from support.processes import free_port
+from tallylight.api.app import public_app
+from tallylight.api.control import Control, open_control
+from tallylight.config import Settings
+from tallylight.paths import DataDirectory, prepare, prepare_run_directory
+from unit.fake_engine import FakeEngine
+from unit.serve import ServeProcess
+
+FAKE_ENGINE = Path(__file__).parent / "fake_engine.py"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("TALLYLIGHT_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose path leaves room for Unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="tally-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def data(short_path: Path) -> DataDirectory:
+    data = prepare(short_path / "data")
+    prepare_run_directory(data)
+    return data
+
+
+@pytest.fixture
+async def engine(data: DataDirectory) -> AsyncIterator[FakeEngine]:
+    """A fake engine that answers on the data directory's engine socket."""
+    engine = FakeEngine()
+    async with served(engine, data.engine_socket):
+        yield engine
+
+
+@asynccontextmanager
+async def served(engine: FakeEngine, socket: Path) -> AsyncIterator[None]:
+    server = await asyncio.start_unix_server(engine.handle, socket)
+    try:
+        yield
+    finally:
+        server.close()
+        engine.hang_up()
+        socket.unlink()  # noqa: ASYNC240
+
+
+@pytest.fixture
+async def control(data: DataDirectory, engine: FakeEngine) -> AsyncIterator[Control]:
+    async with open_control(Settings(data_dir=data.root), data) as control:
+        yield control
+
+
+@pytest.fixture
+def no_blocking_calls(control: Control) -> Iterator[None]:
+    """Once it serves, the control plane may not block its event loop: that fails the test."""
+    blocker = BlockBuster([f"tallylight.{package}" for package in ("api", "streams", "engine", "db")])
+    blocker.activate()
+    yield
+    blocker.deactivate()
+
+
+@pytest.fixture
+async def api(control: Control, no_blocking_calls: None) -> AsyncIterator[httpx.AsyncClient]:
+    """The public API, as anybody sees it."""
+    transport = httpx.ASGITransport(app=public_app(control), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(control: Control, no_blocking_calls: None) -> AsyncIterator[httpx.AsyncClient]:
+    """The public API with the admin token."""
+    transport = httpx.ASGITransport(app=public_app(control), raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {control.admin_token}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+def engine_binary(short_path: Path) -> Path:
+    """A program that takes the engine's place."""
+    script = short_path / "fake-engine"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE_ENGINE}" "$@"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return script
+
+
+@pytest.fixture
+def environment(short_path: Path, engine_binary: Path) -> dict[str, str]:
+    """The environment of a server that can start: free ports, an empty data directory, a fake engine."""
+    ports = {name: str(free_port()) for name in ("HTTP", "RTMP", "INTERNAL")}
+    ports["WEBRTC"] = ports["HTTP"]
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TALLYLIGHT_")},
+        **{f"TALLYLIGHT_{name}_PORT": port for name, port in ports.items()},
+        "TALLYLIGHT_BIND": "127.0.0.1",
+        "TALLYLIGHT_DATA_DIR": str(short_path / "data"),
+        "TALLYLIGHT_ENGINE_BINARY": str(engine_binary),
+    }
+
+
+@pytest.fixture
+def serve(environment: dict[str, str]) -> Iterator[Callable[..., ServeProcess]]:
+    """Starts `tallylight serve`, with changes to the environment; what still runs at the end is killed."""
+    started: list[ServeProcess] = []
+
+    def start(*arguments: str, **changes: str) -> ServeProcess:
+        process = ServeProcess(environment | changes, *arguments)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        for pid in process.left_running():
+            os.kill(pid, signal.SIGKILL)
+        process.process.wait()
+        process.close()

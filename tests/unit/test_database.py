@@ -1,0 +1,68 @@
+"""Migrations and what they leave."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from tallylight.db import Database
+from tallylight.db.database import HEAD_REVISION, MIGRATIONS, DatabaseError
+from tallylight.db.models import Base
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "test 100%.sqlite3"
+
+
+async def migrated(path: Path) -> None:
+    database = Database(path)
+    await database.migrate()
+    await database.ping()
+    await database.close()
+
+
+async def test_the_head_is_the_newest_file() -> None:
+    newest = sorted(path.name for path in (MIGRATIONS / "versions").glob("0*.py"))[-1]
+    assert newest.startswith(f"{HEAD_REVISION}_")
+
+
+async def test_migrating_twice_changes_nothing(path: Path) -> None:
+    await migrated(path)
+    await migrated(path)
+    assert sqlite3.connect(path).execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD_REVISION,)]
+
+
+async def test_migrations_make_what_the_models_say(path: Path) -> None:
+    await migrated(path)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+    engine.dispose()
+    assert differences == []
+
+
+async def test_writes_survive_a_power_cut(path: Path) -> None:
+    await migrated(path)
+    database = Database(path)
+    async with database.session() as session:
+        connection = await session.connection()
+        modes = [
+            (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")
+        ]
+    await database.close()
+    assert modes == ["wal", 2]
+
+
+async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
+    await migrated(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    with pytest.raises(DatabaseError, match="9999") as refusal:
+        await migrated(path)
+    assert refusal.value.code == "database_newer"
+    assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]

@@ -1,0 +1,93 @@
+"""The supervisor's pure and small parts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tallylight.config import Settings
+from tallylight.logs import for_people
+from tallylight.paths import DataDirectory, prepare, write_private
+from tallylight.supervisor.engine_config import write_engine_config
+from tallylight.supervisor.part import last_words
+from tallylight.supervisor.restart import CRASH_LOOP_ENDS, HEALTHY_S, MAX_DELAY_S, RestartPolicy
+
+
+def test_a_part_that_worked_is_back_at_once_however_often_it_is_killed() -> None:
+    policy = RestartPolicy()
+    assert [policy.delay_after_end(HEALTHY_S) for _ in range(20)] == [0.0] * 20
+    assert not policy.crash_looping
+
+
+def test_a_part_that_never_works_is_tried_ever_more_rarely() -> None:
+    policy = RestartPolicy()
+    delays_s = [policy.delay_after_end(0.0) for _ in range(12)]
+    assert delays_s[0] == 0.0
+    assert delays_s == sorted(delays_s)
+    assert delays_s[-1] == MAX_DELAY_S
+    assert policy.crash_looping
+    assert policy.delay_after_end(HEALTHY_S) == 0.0
+    assert not policy.crash_looping
+
+
+def test_three_ends_in_a_row_still_keep_the_promise_of_two_seconds() -> None:
+    policy = RestartPolicy()
+    assert sum(policy.delay_after_end(0.0) for _ in range(CRASH_LOOP_ENDS)) < 1.0
+
+
+def test_last_words_of_the_engine() -> None:
+    words = last_words('{"fatal": {"code": "port_in_use", "message": "Port 1 is taken.", "fix": "Free it."}}')
+    assert words is not None
+    assert (words.code, words.sentence()) == ("port_in_use", "Port 1 is taken. Free it.")
+
+
+@pytest.mark.parametrize(
+    "line", ["", "panicked at", "{}", "[]", "7", '{"fatal": 1}', '{"event": "engine_started"}', "{"]
+)
+def test_other_lines_are_no_last_words(line: str) -> None:
+    assert last_words(line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("plain text", "plain text"),
+        ("[1]", "[1]"),
+        (
+            '{"event": "stream_created", "level": "info", "part": "control", "stream": "main"}',
+            "control stream_created stream=main",
+        ),
+        ('{"level": "WARN", "fields": {"message": "whep_closed", "reason": "x"}}', "engine WARN whep_closed reason=x"),
+    ],
+)
+def test_log_lines_for_people(line: str, text: str) -> None:
+    assert for_people(line).endswith(text)
+
+
+def test_the_engine_configuration_is_as_agreed_and_private(short_path: Path) -> None:
+    data = prepare(short_path / "data")
+    data.run.mkdir()
+    path = write_engine_config(Settings(data_dir=data.root), data)
+    assert path.stat().st_mode & 0o777 == 0o600
+    config = json.loads(path.read_text())
+    assert config["http_bind"] == "0.0.0.0:8080"
+    assert config["engine_socket"] == str(data.engine_socket)
+    assert config["exit_when_stdin_closes"] is True
+    assert set(config) == {
+        *("http_bind", "webrtc_bind", "rtmp_bind", "public_ips", "ice_servers", "engine_socket", "control_socket"),
+        *("web_dir", "exit_when_stdin_closes", "audit_nonces"),
+    }
+
+
+def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    write_private(path, "old")
+    write_private(path, "new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sockets_are_in_the_run_directory(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    assert data.engine_socket == tmp_path / "run" / "engine.sock"
