@@ -42,7 +42,7 @@ async def test_fake_camera_reaches_both_kinds_of_viewers(server: Server, browser
         # S4: a browser's camera is on air in less than two seconds.
         assert clock.elapsed_s() < 2.0
         assert state["stream_type"] == "WEBRTC_STREAM"
-        assert {track["codec"] for track in state["tracks"]} == {"H264", "OPUS"}
+        assert {track["codec"] for track in state["tracks"]} == {"H264", "Opus"}
         await studio.page.locator("#tally[data-tally=on_air]").wait_for(timeout=15_000)
         async with open_page(browser, server.page(f"/watch/{STREAM}")) as watch:
             await watch.wait_transport("webrtc")

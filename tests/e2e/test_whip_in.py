@@ -23,7 +23,7 @@ async def test_aiortc_publishes_h264(server: Server) -> None:
     async with WhipPublisher(server.http, server.streams["whip"]):
         state = await server.wait_on_air("whip")
         assert state["stream_type"] == "WEBRTC_STREAM"
-        assert {track["codec"] for track in state["tracks"]} == {"H264", "OPUS"}
+        assert {track["codec"] for track in state["tracks"]} == {"H264", "Opus"}
         async with WhepViewer(server.http, "whip") as viewer, HlsRecorder(server.http, "whip") as recorder:
             frames = await viewer.wait_frames(90)
             await recorder.wait_segments(2)
@@ -40,7 +40,7 @@ async def test_aiortc_publishes_vp8(server: Server) -> None:
     """VP8 plays over WHEP; HLS says that it cannot carry it."""
     async with WhipPublisher(server.http, server.streams["whip"], video_mime_type="video/VP8"):
         state = await server.wait_on_air("whip")
-        assert {track["codec"] for track in state["tracks"]} == {"VP8", "OPUS"}
+        assert {track["codec"] for track in state["tracks"]} == {"VP8", "Opus"}
         async with WhepViewer(server.http, "whip") as viewer:
             frames = await viewer.wait_frames(45)
         playback = (await server.stream("whip"))["playback"]

@@ -81,12 +81,10 @@ class WhepViewer:
         """Posts the offer, applies the answer and starts to collect."""
         self.connection = RTCPeerConnection()
         self._tasks: list[asyncio.Task[None]] = []
-        for kind, collect, rate_hz in (
-            ("video", self._collect_video, VIDEO_CLOCK_HZ), ("audio", self._collect_audio, SAMPLE_RATE_HZ),
-        ):  # fmt: skip
+        self.connection.on("track", self._on_track)
+        for kind, rate_hz in (("video", VIDEO_CLOCK_HZ), ("audio", SAMPLE_RATE_HZ)):
             receiver = self.connection.addTransceiver(kind, direction="recvonly").receiver
             self.clocks[kind] = RtpClock.watching(receiver, rate_hz)
-            self._tasks.append(asyncio.create_task(collect(receiver.track)))
         await self.connection.setLocalDescription(await self.connection.createOffer())
         answer = await post_sdp(self.http, f"/whep/{self.stream}", self.connection.localDescription.sdp)
         if answer.status_code != httpx.codes.CREATED:
@@ -103,9 +101,20 @@ class WhepViewer:
             self.location = ""
         await self.connection.close()
 
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        collect = self._collect_video if track.kind == "video" else self._collect_audio
+        self._tasks.append(asyncio.create_task(collect(track)))
+
     async def wait_frames(self, count: int, timeout_s: float = 15) -> list[SeenFrame]:
         """Waits until this many pictures have been decoded, and returns all so far."""
-        await wait_until(lambda: len(self.frames) >= count, timeout_s, f"{count} pictures; have {len(self.frames)}")
+
+        def enough() -> bool:
+            for task in self._tasks:
+                if task.done():
+                    task.result()  # raises what ended it, such as a decoder's error
+            return len(self.frames) >= count
+
+        await wait_until(enough, timeout_s, lambda: f"{count} pictures; have {len(self.frames)}")
         return list(self.frames)
 
     async def wait_more_frames(self, count: int, timeout_s: float = 15) -> list[SeenFrame]:

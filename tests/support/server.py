@@ -27,7 +27,7 @@ _PREFIX = "TALLYLIGHT_"
 _INHERITED = ("TALLYLIGHT_ENGINE_BINARY", "TALLYLIGHT_LOG")
 
 # A cold start compiles Python modules and migrates the database on a busy machine.
-START_LIMIT_S = 20.0
+START_LIMIT_S = 40.0
 # The promise of Ctrl-C (issue "the main job"): sockets closed and children gone within this.
 STOP_LIMIT_S = 3.0
 
@@ -120,15 +120,23 @@ class Server:
     async def start(self) -> None:
         """Starts the process and waits until it serves."""
         self.spawn()
-        await wait_until(
-            self._is_ready, START_LIMIT_S, f"the server to be ready\n{self.log()}", (httpx.TransportError,)
-        )
+        what = lambda: f"the server to be ready\n{self.log()[-4000:]}"  # noqa: E731
+        try:
+            await wait_until(self._is_ready, START_LIMIT_S, what, (httpx.TransportError,))
+        except BaseException:
+            self.kill()
+            raise
 
     async def _is_ready(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"serve ended with {self.process.returncode}:\n{self.log()}")
         return (await self.http.get("/api/health")).status_code == httpx.codes.OK
+
+    def kill(self) -> None:
+        """Ends everything at once, for when nothing else helps."""
+        for pid in self.pids():
+            os.kill(pid, signal.SIGKILL)
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends it as a service manager would, and asserts that it leaves nothing behind."""
@@ -143,8 +151,7 @@ class Server:
             await asyncio.to_thread(process.wait, STOP_LIMIT_S)
         left = processes.processes_with("TALLYLIGHT_DATA_DIR", str(self.data_dir))
         seen = [processes.command_line(pid) for pid in left]
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
+        self.kill()
         process.wait()
         assert not left, f"{clock.elapsed_s():.1f} s after the signal still running: {seen}\n{self.log()[-4000:]}"
         assert process.returncode == 0, f"serve ended with {process.returncode}\n{self.log()[-4000:]}"

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 Result = TypeVar("Result")
+What = str | Callable[[], str]
 
 # Short beside every limit we assert (the shortest is 80 ms), long beside what asking costs.
 _POLL_INTERVAL_S = 0.02
@@ -16,25 +17,25 @@ _POLL_INTERVAL_S = 0.02
 
 @overload
 async def wait_until(
-    condition: Callable[[], Awaitable[Result]], timeout_s: float, what: str, ignore: tuple[type[Exception], ...] = ()
+    condition: Callable[[], Awaitable[Result]], timeout_s: float, what: What, ignore: tuple[type[Exception], ...] = ()
 ) -> Result: ...
 
 
 @overload
 async def wait_until(
-    condition: Callable[[], Result], timeout_s: float, what: str, ignore: tuple[type[Exception], ...] = ()
+    condition: Callable[[], Result], timeout_s: float, what: What, ignore: tuple[type[Exception], ...] = ()
 ) -> Result: ...
 
 
 async def wait_until(
-    condition: Callable[[], Any], timeout_s: float, what: str, ignore: tuple[type[Exception], ...] = ()
+    condition: Callable[[], Any], timeout_s: float, what: What, ignore: tuple[type[Exception], ...] = ()
 ) -> Any:
     """Asks until the condition holds and returns what it gave; a truthy result is what "holds" means.
 
     Args:
         condition: Plain or asynchronous, and quick.
         timeout_s: The limit the test asserts, or a generous deadline.
-        what: Completes the sentence "waited N s for ...".
+        what: Completes the sentence "waited N s for ..."; a function is asked when the time is up.
         ignore: Errors that only mean "not yet", such as a refused connection while the server starts.
     Raises:
         AssertionError: The deadline passed; names the last answer.
@@ -51,7 +52,8 @@ async def wait_until(
         except ignore as error:
             last = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout_s} s for {what}; last answer: {last!r}")
+            named = what() if callable(what) else what
+            raise AssertionError(f"waited {timeout_s} s for {named}; last answer: {last!r}")
         await asyncio.sleep(_POLL_INTERVAL_S)
 
 
