@@ -53,16 +53,28 @@ describe("jitter buffer target", () => {
   it("starts at the lowest latency and rises with freezes", () => {
     const target = new JitterTarget(0);
     expect(target.ms).toBe(0);
-    expect(target.update(sample({}), sample({ atMs: 500, freezeCount: 1 }))).toBe(true);
+    expect(target.update(sample({}), sample({ atMs: 500, framesDecoded: 15, freezeCount: 1 }))).toBe(true);
     expect(target.ms).toBe(100);
+  });
+
+  it("does not take a stopped publisher for jitter", () => {
+    const target = new JitterTarget(0);
+    const stopped = sample({ framesDecoded: 100, atMs: 500 });
+    target.update(stopped, sample({ framesDecoded: 100, atMs: 1000 }));
+    target.update(
+      sample({ framesDecoded: 100 }),
+      sample({ framesDecoded: 115, atMs: 1500, freezeCount: 1, jitterMs: 900 }),
+    );
+    expect(target.ms).toBe(0);
   });
 
   it("rises with jitter, is bounded, and comes down after half a calm minute", () => {
     const target = new JitterTarget(0);
-    for (let step = 1; step < 10; step += 1) target.update(sample({}), sample({ atMs: step, jitterMs: 900 }));
+    for (let step = 1; step < 10; step += 1)
+      target.update(sample({}), sample({ atMs: step, framesDecoded: 15, jitterMs: 900 }));
     expect(target.ms).toBe(400);
-    expect(target.update(sample({}), sample({ atMs: 20_000 }))).toBe(false);
-    expect(target.update(sample({}), sample({ atMs: 30_010 }))).toBe(true);
+    expect(target.update(sample({}), sample({ atMs: 20_000, framesDecoded: 15 }))).toBe(false);
+    expect(target.update(sample({}), sample({ atMs: 30_010, framesDecoded: 15 }))).toBe(true);
     expect(target.ms).toBe(200);
   });
 });

@@ -64,6 +64,7 @@ const JITTER_CALM_MS = 30_000;
 export class JitterTarget {
   #index = 0;
   #changedAtMs: number;
+  #resuming = false;
 
   constructor(nowMs: number) {
     this.#changedAtMs = nowMs;
@@ -75,6 +76,10 @@ export class JitterTarget {
 
   /** Takes one interval; true when the target changed. */
   update(before: InboundSample, now: InboundSample): boolean {
+    const resumed = this.#resuming;
+    this.#resuming = now.framesDecoded === before.framesDecoded;
+    // A picture that stood still for a whole interval was stopped by its publisher or the link; that is not jitter.
+    if (this.#resuming || resumed) return false;
     const froze = now.freezeCount > before.freezeCount;
     // 40 ms of jitter is more than one frame interval at 25 fps: without a buffer it shows.
     const rough = froze || now.jitterMs > Math.max(40, this.ms);

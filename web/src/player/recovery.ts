@@ -83,7 +83,10 @@ export type RecoveryEvent =
   | { type: "rewound"; rewound: boolean }
   | { type: "tick" };
 
-export type Effect = { type: "start" | "stop"; transport: Transport };
+export type Effect =
+  | { type: "start"; transport: Transport }
+  /** `ended`: the broadcast is over, so the server has closed its side already. */
+  | { type: "stop"; transport: Transport; ended: boolean };
 
 export interface RecoveryOptions {
   choice: TransportChoice;
@@ -282,7 +285,7 @@ export class Recovery {
       const attempt = this.#attempts[transport];
       const tooLong = attempt.status === "opening" && nowMs - attempt.sinceMs >= NO_FRAME_LIMIT_MS;
       if (!tooLong && !(attempt.status === "shown" && this.#mustRebuild(transport, nowMs))) continue;
-      effects.push({ type: "stop", transport });
+      effects.push({ type: "stop", transport, ended: false });
       this.#fail(transport, { code: "no_frames", detail: "No frame was decoded." }, nowMs);
     }
   }
@@ -318,7 +321,8 @@ export class Recovery {
   #stop(transport: Transport, effects: Effect[]): void {
     const attempt = this.#attempts[transport];
     if (attempt.status === "idle") return;
-    if (attempt.status !== "waiting") effects.push({ type: "stop", transport });
+    const ended = this.#server?.state === "off_air";
+    if (attempt.status !== "waiting") effects.push({ type: "stop", transport, ended });
     this.#attempts[transport] = idle();
     if (this.#shown === transport) this.#shown = null;
   }

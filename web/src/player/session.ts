@@ -154,7 +154,7 @@ export class PlayerSession {
   }
 
   #perform(effect: Effect): void {
-    if (effect.type === "stop") this.#stop(effect.transport);
+    if (effect.type === "stop") this.#stop(effect.transport, effect.ended);
     else this.#start(effect.transport);
   }
 
@@ -217,16 +217,16 @@ export class PlayerSession {
     void this.#read(transport);
   }
 
-  #stop(name: Transport): void {
+  #stop(name: Transport, ended = false): void {
     const transport = this.#transports.get(name);
     if (!transport) return;
     this.#transports.delete(name);
-    this.#discard(transport);
+    this.#discard(transport, ended);
   }
 
   /** The last picture of what was on the screen stays under the card until another one replaces it. */
-  #discard(transport: PlayerTransport): void {
-    transport.stop();
+  #discard(transport: PlayerTransport, ended = false): void {
+    transport.stop(ended);
     if (transport !== this.#shown) {
       transport.video.remove();
       return;

@@ -15,7 +15,8 @@ export interface PlayerTransport {
   /** When the request for media left, in `performance.now()` ms; null before. */
   readonly requestedAtMs: number | null;
   start(): void;
-  stop(): void;
+  /** `ended`: the server has closed its side already. */
+  stop(ended: boolean): void;
   /** Reads the counters; called about twice a second. */
   sample(): Promise<TransportSample>;
 }

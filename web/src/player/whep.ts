@@ -81,12 +81,12 @@ export class WhepTransport implements PlayerTransport {
     void this.#negotiate();
   }
 
-  stop(): void {
+  stop(ended: boolean): void {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#abort.abort();
     this.#connection.close();
-    this.#deleteSession();
+    if (!ended) this.#deleteSession();
   }
 
   async sample(): Promise<TransportSample> {
