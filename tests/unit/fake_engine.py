@@ -31,10 +31,10 @@ class FakeEngine:
         self.cut: list[str] = []
         self.changed = asyncio.Event()
         self.refuse = False
-        self.connections: set[asyncio.StreamWriter] = set()
+        self.connections: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections.add(writer)
+        self.connections[writer] = asyncio.current_task()
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while head := await _read_head(reader):
                 method, target, length = head
@@ -46,7 +46,7 @@ class FakeEngine:
                 payload = b"" if answer is None else json.dumps(answer).encode()
                 writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(payload)}\r\n\r\n".encode() + payload)
                 await writer.drain()
-        self.connections.discard(writer)
+        self.connections.pop(writer, None)
         writer.close()
 
     def answer(self, method: str, target: str, body: Any) -> tuple[int, Any]:  # noqa: PLR0911 - a table of routes
@@ -123,7 +123,9 @@ async def run(config: dict[str, Any]) -> None:
     path.unlink(missing_ok=True)  # noqa: ASYNC240
     api = await asyncio.start_unix_server(engine.handle, path)
     await stop.wait()
+    connections = [task for task in engine.connections.values() if task is not None]
     engine.hang_up()
+    await asyncio.gather(*connections)
     media.close()
     for server in (*listeners, api):
         server.close()

@@ -28,7 +28,7 @@ class ServeProcess:
         self.http_port = environment["TALLYLIGHT_HTTP_PORT"]
         self.internal_port = environment["TALLYLIGHT_INTERNAL_PORT"]
         # Files, not pipes: what was said can be read at any time, and nobody waits for a reader.
-        self._output, self._errors = (tempfile.TemporaryFile() for _ in range(2))
+        self._output, self._errors = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115 - see close()
         self.process = subprocess.Popen(
             [str(Path(sys.executable).parent / "tallylight"), *(arguments or ("serve",))],
             env=environment,
@@ -62,11 +62,16 @@ class ServeProcess:
         exit_code = self.process.wait(PATIENCE_S)
         return exit_code, _all_of(self._output), _all_of(self._errors)
 
-    def child(self, word: str) -> int:
-        """Process id of the child whose command line holds a word."""
-        found = [pid for pid in self.left_running() if pid != self.process.pid and word in command_line(pid)]
-        assert len(found) == 1, f"{word}: {found}"
+    def child(self, word: str, but_not: str = "\0") -> int:
+        """Process id of the child whose command line holds a word, and not another."""
+        lines = {pid: command_line(pid) for pid in self.left_running() if pid != self.process.pid}
+        found = [pid for pid, line in lines.items() if word in line and but_not not in line]
+        assert len(found) == 1, f"{word}: {lines}"
         return found[0]
+
+    def errors(self) -> str:
+        """Standard error so far."""
+        return _all_of(self._errors)
 
     def command_lines(self) -> list[str]:
         return [command_line(pid) for pid in self.left_running()]

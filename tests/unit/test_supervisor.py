@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.processes import is_alive, is_port_free
+from support.processes import is_alive, is_port_free, owners_of_unix_socket
 from tallylight.paths import DataDirectory
 from unit.serve import ServeProcess
 
@@ -165,7 +165,7 @@ def test_a_signal_during_the_start_ends_it(serve: Serve) -> None:
 
 def test_a_killed_engine_is_back(serve: Serve) -> None:
     process = serve().wait_ready()
-    control_plane = process.child("tallylight.api")
+    control_plane = process.child("tallylight.api", but_not="--standby")
     old = process.child("fake_engine")
     os.kill(old, signal.SIGKILL)
     killed_s = time.monotonic()
@@ -173,19 +173,29 @@ def test_a_killed_engine_is_back(serve: Serve) -> None:
     process.until(lambda: process.health() == httpx.codes.OK, "the engine to be back")
     assert time.monotonic() - killed_s < ENGINE_BACK_S
     assert process.child("fake_engine") != old
-    assert process.child("tallylight.api") == control_plane, "the other part was left alone"
+    assert process.child("tallylight.api", but_not="--standby") == control_plane, "the other part was left alone"
 
 
 def test_a_killed_control_plane_is_back(serve: Serve) -> None:
     process = serve().wait_ready()
     engine = process.child("fake_engine")
-    old = process.child("tallylight.api")
+    old = process.child("tallylight.api", but_not="--standby")
     os.kill(old, signal.SIGKILL)
-    killed_s = time.monotonic()
     process.until(lambda: not is_alive(old), "the control plane to be gone")
     process.until(lambda: process.health() == httpx.codes.OK, "the control plane to be back")
-    assert time.monotonic() - killed_s < CONTROL_PLANE_BACK_S
     assert process.child("fake_engine") == engine, "the other part was left alone"
+
+
+def test_a_spare_takes_over_from_a_killed_control_plane_in_time(serve: Serve) -> None:
+    process = serve().wait_ready()
+    process.until(lambda: "control_standby" in process.errors(), "the spare to be loaded")
+    spare = process.child("--standby")
+    os.kill(process.child("tallylight.api", but_not="--standby"), signal.SIGKILL)
+    killed_s = time.monotonic()
+    socket = DataDirectory(process.data_dir).control_socket
+    process.until(lambda: owners_of_unix_socket(socket) == [spare], "the spare to take over")
+    process.until(lambda: process.health() == httpx.codes.OK, "the control plane to be back")
+    assert time.monotonic() - killed_s < CONTROL_PLANE_BACK_S
 
 
 def test_children_do_not_outlive_a_killed_server(serve: Serve) -> None:

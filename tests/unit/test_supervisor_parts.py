@@ -8,8 +8,8 @@ import pytest
 from tallylight.config import Settings
 from tallylight.logs import for_people
 from tallylight.paths import DataDirectory, prepare, write_private
+from tallylight.supervisor.child import read_last_words
 from tallylight.supervisor.engine_config import write_engine_config
-from tallylight.supervisor.part import last_words
 from tallylight.supervisor.restart import CRASH_LOOP_ENDS, HEALTHY_S, MAX_DELAY_S, RestartPolicy
 
 
@@ -36,7 +36,7 @@ def test_three_ends_in_a_row_still_keep_the_promise_of_two_seconds() -> None:
 
 
 def test_last_words_of_the_engine() -> None:
-    words = last_words('{"fatal": {"code": "port_in_use", "message": "Port 1 is taken.", "fix": "Free it."}}')
+    words = read_last_words('{"fatal": {"code": "port_in_use", "message": "Port 1 is taken.", "fix": "Free it."}}')
     assert words is not None
     assert (words.code, words.sentence()) == ("port_in_use", "Port 1 is taken. Free it.")
 
@@ -45,7 +45,7 @@ def test_last_words_of_the_engine() -> None:
     "line", ["", "panicked at", "{}", "[]", "7", '{"fatal": 1}', '{"event": "engine_started"}', "{"]
 )
 def test_other_lines_are_no_last_words(line: str) -> None:
-    assert last_words(line) is None
+    assert read_last_words(line) is None
 
 
 @pytest.mark.parametrize(

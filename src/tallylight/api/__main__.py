@@ -19,6 +19,7 @@ from tallylight.api.control import open_control
 from tallylight.config import Settings, load_settings
 from tallylight.errors import TallylightError
 from tallylight.paths import DataDirectory
+from tallylight.supervisor.part import GO, STANDBY_OPTION
 
 log = structlog.get_logger()
 
@@ -60,6 +61,8 @@ async def serve(settings: Settings, data: DataDirectory) -> None:
 def main() -> int:
     """Runs the process; returns its exit code."""
     logs.configure("control")
+    if STANDBY_OPTION in sys.argv[1:] and not _told_to_go():
+        return 0
     try:
         settings = load_settings()
         uvloop.run(serve(settings, DataDirectory(settings.data_dir)))
@@ -68,6 +71,12 @@ def main() -> int:
         log.error("control_cannot_start", code=getattr(error, "code", "system_error"), message=message)
         return EXIT_CANNOT_START
     return 0
+
+
+def _told_to_go() -> bool:
+    """Waits, with everything loaded, until the supervisor needs this process; False when the supervisor is gone."""
+    log.info("control_standby", pid=os.getpid())
+    return os.read(sys.stdin.fileno(), len(GO)) == GO
 
 
 def _server(app: object) -> _Server:

@@ -81,6 +81,7 @@ class Supervisor:
             command=[sys.executable, "-m", "tallylight.api"],
             environment=environment,
             ready=_answers(self.data.control_socket, "/api/health"),
+            spare=True,
         )
         try:
             async with asyncio.TaskGroup() as group:
