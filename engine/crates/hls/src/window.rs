@@ -76,6 +76,8 @@ impl Segment {
     }
 }
 
+const SECONDS_PER_HOUR: u64 = 3600;
+
 /// The state behind one stream's media playlist. See the crate's documentation.
 pub struct Window {
     bounds: WindowBounds,
@@ -97,15 +99,16 @@ pub struct Window {
 
 impl Window {
     /// `first_msn` must be larger than any media sequence number of an earlier process: seconds since
-    /// 2020-01-01 are, as less than one segment is cut a second. Discontinuity sequence numbers start there as well,
-    /// for the same reason (at most one discontinuity per segment).
+    /// 2020-01-01 are, as less than one segment is cut a second. Discontinuity sequence numbers start at its hours:
+    /// beyond those of an earlier process unless publishers came back more than once an hour, and small enough for
+    /// hls.js, which keeps arrays indexed by them and takes seconds per part once they have 10^8 places.
     pub fn new(first_msn: u64, bounds: WindowBounds) -> Window {
         Window {
             bounds,
             first_msn,
             next_msn: first_msn,
             next_part: 0,
-            discontinuity_sequence: first_msn,
+            discontinuity_sequence: first_msn / SECONDS_PER_HOUR,
             inits: Vec::new(),
             discontinuity: false,
             unlisted: VecDeque::new(),

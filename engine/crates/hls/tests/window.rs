@@ -98,9 +98,9 @@ fn reconnects_and_restarts_never_go_back() {
         publisher.check();
     }
     let before = publisher.playlist();
-    // A new process, 300 s later; it knows nothing of the old one.
+    // A new process; it knows nothing of the old one. Publishers came back less than once an hour meanwhile.
     let checker = std::mem::take(&mut publisher.checker);
-    let mut publisher = Publisher { checker, epoch: 1000, ..Publisher::new(FIRST + 300) };
+    let mut publisher = Publisher { checker, epoch: 1000, ..Publisher::new(FIRST + 31 * 3600) };
     publisher.connect();
     publisher.send(40, 10);
     assert!(publisher.playlist().media_sequence > before.media_sequence + before.segments.len() as u64);
