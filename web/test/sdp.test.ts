@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { answeredVideoCodec, h264First, sessionUrl, withStereoOpus } from "../src/sdp";
+import { answeredVideoCodec, h264First, sessionUrl, withStartBitrate, withStereoOpus } from "../src/sdp";
 
 const AUDIO =
   "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n";
@@ -14,6 +14,17 @@ describe("stereo Opus", () => {
   it("leaves other descriptions alone", () => {
     const video = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n";
     expect(withStereoOpus(video)).toBe(video);
+  });
+});
+
+describe("start bitrate", () => {
+  it("goes to the video codecs only, not to their retransmissions and not to the sound", () => {
+    const video =
+      "m=video 9 X 96 97\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=fmtp:97 apt=96\r\n";
+    const changed = withStartBitrate(`v=0\r\n${video}${AUDIO}`, 1_500_000);
+    expect(changed).toBe(
+      `v=0\r\n${video.replace("packetization-mode=1", "packetization-mode=1;x-google-start-bitrate=1500")}${AUDIO}`,
+    );
   });
 });
 

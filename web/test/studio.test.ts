@@ -163,6 +163,10 @@ describe("server events", () => {
   it("are read defensively", () => {
     expect(parseLiveState("<html>")).toBeNull();
     expect(parseLiveState('{"state":"strange"}')).toBeNull();
+    const young = parseLiveState(
+      '{"state":"on_air","tracks":[{"kind":"video","keyframe_interval_s":null,"width":1280}]}',
+    );
+    expect(young?.tracks[0]).toMatchObject({ keyframe_interval_s: 0, width: 1280 });
     expect(parseLiveState('{"stream":"main","state":"off_air"}')).toMatchObject({
       state: "off_air",
       viewers: 0,

@@ -1,5 +1,5 @@
 import { fullJitterMs } from "../backoff";
-import type { LiveState } from "./types";
+import type { LiveState, Track } from "./types";
 
 /** No event for this long although the engine sends one at least every 2 s: the connection is dead, open it anew. */
 const SILENCE_MS = 6000;
@@ -74,6 +74,17 @@ export class LiveEvents {
   }
 }
 
+const MEASURED = ["width", "height", "bitrate_bps", "frame_rate", "keyframe_interval_s", "sample_rate_hz", "channels"];
+
+/** What is not measured yet comes as null; here it is 0, which every reader takes as "not known". */
+function withNumbers(track: Track): Track {
+  const numbers = MEASURED.filter((name) => name in track).map((name) => {
+    const value = (track as unknown as Record<string, unknown>)[name];
+    return [name, typeof value === "number" ? value : 0];
+  });
+  return { ...track, ...Object.fromEntries(numbers) };
+}
+
 /** The state in an event's data, or null when it is not one: a proxy may answer anything. */
 export function parseLiveState(data: unknown): LiveState | null {
   if (typeof data !== "string") return null;
@@ -90,7 +101,7 @@ export function parseLiveState(data: unknown): LiveState | null {
       viewers: typeof value.viewers === "number" ? value.viewers : 0,
       started_at: typeof value.started_at === "string" ? value.started_at : null,
       stream_type: typeof value.stream_type === "string" ? value.stream_type : null,
-      tracks: Array.isArray(value.tracks) ? value.tracks : [],
+      tracks: Array.isArray(value.tracks) ? value.tracks.map(withNumbers) : [],
       webrtc: value.webrtc ?? playable,
       hls: value.hls ?? playable,
     };

@@ -55,6 +55,8 @@ export interface StreamStatus {
   description?: string | null;
   status: "ON_AIR" | "OFF_AIR";
   stream_type: string | null;
+  /** The publisher's session. */
+  session?: string | null;
   started_at: string | null;
   uptime_s: number | null;
   tracks?: Track[];

@@ -4,6 +4,7 @@ import { ref } from "lit/directives/ref.js";
 import { Camera, ExternalLink, Eye, EyeOff, Mic, MicOff, MonitorUp, Radio, Square, VideoOff } from "lucide";
 import { LiveEvents } from "../api/live_events";
 import { fetchServerConfig, rtmpServer } from "../api/server_config";
+import { fetchStreams } from "../api/stream_list";
 import type { LiveState } from "../api/types";
 import "../components/copy_field";
 import { element } from "../components/element";
@@ -264,7 +265,9 @@ export class StudioPage extends LightElement {
     const loss = rate?.lossShare ?? 0;
     const network = rate
       ? `${(loss * 100).toFixed(1)} % · ${rate.roundTripMs === null ? "-" : `${rate.roundTripMs.toFixed(0)} ms`}`
-      : `${interval.toFixed(1)} s`;
+      : interval > 0
+        ? `${interval.toFixed(1)} s`
+        : "-";
     const wanted = this.#sending ? this.settings.frameRate : null;
     return html`<div class="charts" id="charts">
       ${sparkline("BITRATE", bitrate(last(charts.bitrate)), charts.bitrate, "ok", this.#sending ? this.settings.bitrateBps : null)}
@@ -564,11 +567,21 @@ export class StudioPage extends LightElement {
         this.publisherState = next;
         this.publisherMessage = message;
         if (next === "failed") this.#publisher = null;
+        if (next === "live") void this.#findStream();
       },
       onStreamName: (name) => this.#renameStream(name),
     });
     this.#publisher = publisher;
     publisher.start();
+  }
+
+  /** A server that did not say which stream the key belongs to is asked which one carries our session. */
+  async #findStream(): Promise<void> {
+    const session = this.#publisher?.sessionId;
+    if (!session) return;
+    const streams = await fetchStreams(AbortSignal.timeout(5000)).catch(() => []);
+    const ours = streams.find((stream) => stream.session === session);
+    if (ours) this.#renameStream(ours.name);
   }
 
   async #end(): Promise<void> {

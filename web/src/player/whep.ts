@@ -1,3 +1,4 @@
+import { endSession } from "../api/end_session";
 import { readProblem, retryAfterSeconds } from "../api/problem";
 import { sessionUrl, withStereoOpus } from "../sdp";
 import { type InboundSample, JitterTarget, type Latency, webrtcLatency } from "./latency";
@@ -85,8 +86,7 @@ export class WhepTransport implements PlayerTransport {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#abort.abort();
-    this.#connection.close();
-    if (!ended) this.#deleteSession();
+    void this.#close(ended);
   }
 
   async sample(): Promise<TransportSample> {
@@ -126,7 +126,7 @@ export class WhepTransport implements PlayerTransport {
       if (response.status !== 201) return await this.#refused(response);
       this.#session = sessionUrl(response.headers.get("location"), this.options.url);
       const answer = await response.text();
-      if (this.#stopped) return this.#deleteSession();
+      if (this.#stopped) return await this.#close(false);
       await this.#connection.setRemoteDescription({ type: "answer", sdp: answer });
     } catch (error) {
       this.#live(() => this.handlers.onFailed({ code: "whep_unreachable", detail: String(error) }));
@@ -176,11 +176,13 @@ export class WhepTransport implements PlayerTransport {
     return this.#connection.getReceivers()[0]?.transport?.state ?? "new";
   }
 
-  #deleteSession(): void {
-    if (!this.#session) return;
-    // keepalive lets the request outlive the page; an engine that is gone has no session to delete.
-    fetch(this.#session, { method: "DELETE", keepalive: true }).catch(() => undefined);
+  /** DELETE first: the DTLS goodbye of close() would end the session on the server, and DELETE would find none. */
+  async #close(ended: boolean): Promise<void> {
+    const session = this.#session;
     this.#session = null;
+    this.video.muted = true;
+    if (session && !ended) await endSession(session);
+    this.#connection.close();
   }
 
   #live(call: () => void): void {

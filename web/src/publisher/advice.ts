@@ -148,5 +148,6 @@ function healthy({ rates, server }: AdviceFacts): string {
   }
   const video = server ? videoTrack(server.tracks) : null;
   if (!video) return "The server receives sound only.";
-  return `${bitrate(video.bitrate_bps)}, ${video.frame_rate.toFixed(0)} fps, a keyframe every ${video.keyframe_interval_s.toFixed(1)} s.`;
+  const interval = video.keyframe_interval_s > 0 ? `, a keyframe every ${video.keyframe_interval_s.toFixed(1)} s` : "";
+  return `${bitrate(video.bitrate_bps)}, ${video.frame_rate.toFixed(0)} fps${interval}.`;
 }

@@ -1,6 +1,7 @@
+import { endSession } from "../api/end_session";
 import { readProblem, retryAfterSeconds } from "../api/problem";
 import { fullJitterMs } from "../backoff";
-import { h264First, sessionUrl } from "../sdp";
+import { h264First, sessionUrl, withStartBitrate } from "../sdp";
 import { type OutboundSample, readOutbound } from "./statistics";
 
 /** Host candidates are there at once; a dead STUN server would hold gathering up for 40 s. */
@@ -11,6 +12,8 @@ const CONNECT_MAX_MS = 10_000;
 const DISCONNECTED_GRACE_MS = 4000;
 /** Connected for this long: the next failure starts the back-off anew. */
 const STABLE_MS = 30_000;
+/** Share of the chosen bitrate to begin with; the rest comes once the path has shown that it carries it. */
+const START_SHARE = 0.6;
 const BACKOFF_CAP_MS = 10_000;
 
 export type PublisherState = "idle" | "connecting" | "live" | "reconnecting" | "failed";
@@ -20,7 +23,7 @@ export interface PublisherOptions {
   url: string;
   key: string;
   maxBitrateBps: number;
-  /** Screens keep their sharpness, cameras their motion, when the connection is short of either. */
+  /** Tells the encoder what to keep: a screen's sharp edges or a camera's motion. */
   content: "camera" | "screen";
   onState(state: PublisherState, message: string | null): void;
   /** The stream the key belongs to, when the server tells. */
@@ -90,6 +93,11 @@ export class WhipPublisher {
     await this.#applyParameters();
   }
 
+  /** The server's name for this session: the last part of its address. */
+  get sessionId(): string | null {
+    return this.#session?.split("/").pop() ?? null;
+  }
+
   async sample(): Promise<OutboundSample | null> {
     return this.#connection ? readOutbound(await this.#connection.getStats()) : null;
   }
@@ -113,7 +121,8 @@ export class WhipPublisher {
     await gathered(connection);
     const answer = await this.#post(connection.localDescription?.sdp ?? "");
     if (this.#stopped || connection !== this.#connection) return;
-    await connection.setRemoteDescription({ type: "answer", sdp: answer });
+    const sdp = withStartBitrate(answer, START_SHARE * this.options.maxBitrateBps);
+    await connection.setRemoteDescription({ type: "answer", sdp });
     await this.#applyParameters();
     this.#retryUnless(
       connection,
@@ -208,7 +217,8 @@ export class WhipPublisher {
       const screen = this.options.content === "screen";
       sender.track.contentHint = screen ? "detail" : "motion";
       const parameters = sender.getParameters();
-      parameters.degradationPreference = screen ? "maintain-resolution" : "balanced";
+      // Viewers on HLS pay for every change of size with a new decoder; fewer pictures a second cost them nothing.
+      parameters.degradationPreference = "maintain-resolution";
       for (const encoding of parameters.encodings) encoding.maxBitrate = this.options.maxBitrateBps;
       // Refused while the connection is being replaced; the next one applies them again.
       await sender.setParameters(parameters).catch(() => undefined);
@@ -217,12 +227,13 @@ export class WhipPublisher {
 
   async #closeConnection(): Promise<void> {
     const session = this.#session;
+    const connection = this.#connection;
     this.#session = null;
-    this.#connection?.close();
     this.#connection = null;
-    if (!session) return;
     const headers = { authorization: `Bearer ${this.options.key}` };
-    await fetch(session, { method: "DELETE", headers, keepalive: true }).catch(() => undefined);
+    // DELETE first: the DTLS goodbye of close() would end the session on the server, and DELETE would find none.
+    if (session) await endSession(session, headers);
+    connection?.close();
   }
 
   #setState(state: PublisherState, message: string | null): void {
