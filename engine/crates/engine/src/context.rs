@@ -38,7 +38,7 @@ impl Engine {
         Arc::new(Engine {
             streams: Arc::new(Streams::new(unix_milliseconds(SystemTime::now()))),
             admission: Admission::new(&config.control_socket, counters.clone()),
-            hls: HlsStore::new(events.clone()),
+            hls: HlsStore::new(events.clone(), counters.clone()),
             events,
             counters,
             sessions: Sessions::default(),
@@ -53,7 +53,7 @@ impl Engine {
 
     /// Whether the HLS playlist of this publication has something to play.
     pub fn hls_ready(&self, snapshot: &StreamSnapshot) -> bool {
-        snapshot.last_media_at.is_some()
+        snapshot.tracks.is_some() && self.hls.ready(&snapshot.name, snapshot.epoch)
     }
 
     /// Asks WebRTC on a thread that may wait. None before WebRTC has started, or when it broke down.

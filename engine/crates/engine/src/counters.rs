@@ -51,6 +51,11 @@ counters! {
     http_control_plane_away => "http.control_plane_away",
     /// Gauge: open `/live/{name}/events` streams.
     http_event_streams => "http.event_streams",
+    hls_requests => "hls.requests",
+    /// Of playlists and media, without headers.
+    hls_bytes => "hls.bytes",
+    /// Gauge: requests that wait for the next part or playlist.
+    hls_held => "hls.held",
     admission_questions => "admission.questions",
     admission_denied => "admission.denied",
     admission_unanswered => "admission.unanswered",

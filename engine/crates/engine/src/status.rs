@@ -241,7 +241,7 @@ fn track_json(track: &Track, rates: TrackRates) -> Value {
 }
 
 /// RFC 6381 codec string; None while the configuration does not say enough for one.
-fn codec_string(config: &TrackConfig) -> Option<String> {
+pub fn codec_string(config: &TrackConfig) -> Option<String> {
     /// Profile 0 has 8 bits; other profiles do not come out of browsers.
     const VP9_PROFILE: (u8, u8) = (0, 8);
     match config.codec {

@@ -39,6 +39,16 @@ impl Ledger {
         values.last_at = Some(now);
     }
 
+    /// Counts units that left together.
+    pub fn record_many(&self, units: u64, keyframes: u64, bytes: u64, last_pts: Option<i64>, now: Instant) {
+        let mut values = self.lock();
+        values.bytes += bytes;
+        values.access_units += units;
+        values.keyframes += keyframes;
+        values.last_pts = last_pts.or(values.last_pts);
+        values.last_at = Some(now);
+    }
+
     pub fn record_error(&self) {
         self.lock().errors += 1;
     }

@@ -64,8 +64,7 @@ impl Front {
 
     async fn hls(&self, request: &Request<Incoming>, path: &PlainPath) -> Response<Body> {
         let below = path.as_str().strip_prefix("/hls/").unwrap_or_default();
-        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        self.engine.hls.answer(method, below, uri.query(), headers).await
+        self.engine.hls.answer(request.method(), below, request.uri().query()).await
     }
 
     fn live(&self, request: &Request<Incoming>, name: &str) -> Response<Body> {

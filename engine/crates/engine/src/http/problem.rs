@@ -38,6 +38,7 @@ problems! {
     KeyMissing "key_missing" UNAUTHORIZED "Stream key needed",
     RateLimited "rate_limited" TOO_MANY_REQUESTS "Too many attempts",
     SdpMalformed "sdp_malformed" BAD_REQUEST "SDP not understood",
+    ReloadInvalid "reload_invalid" BAD_REQUEST "Playlist request not valid",
     BodyBroken "body_broken" BAD_REQUEST "Request body incomplete",
     BodyTooSlow "body_too_slow" REQUEST_TIMEOUT "Request body too slow",
     ContentTypeWrong "content_type_wrong" UNSUPPORTED_MEDIA_TYPE "Content type not supported",

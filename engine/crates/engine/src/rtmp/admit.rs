@@ -38,8 +38,10 @@ impl Connection {
             request_keyframe: None,
             close: Arc::new(move |reason| closer.close(reason)),
         };
-        match self.engine.streams.get_or_create(stream).publish(info, Instant::now()) {
+        let stream = self.engine.streams.get_or_create(stream);
+        match stream.publish(info, Instant::now()) {
             Ok(publication) => {
+                self.engine.hls.ensure(stream);
                 self.session.accept_publish();
                 Ok(publication)
             }
