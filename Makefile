@@ -71,7 +71,7 @@ lint-rust:
 
 lint-web: web/node_modules/.package-lock.json
 	cd web && npm run lint
-	cd web && npm run typecheck
+	cd web && npm run check
 
 fmt: ## Format everything
 	.venv/bin/ruff check --fix-only --quiet

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated
 
 import structlog
@@ -70,13 +69,9 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
         await database.close()
 
 
-_STARTED_AT = datetime.now(UTC)
-
-
 async def _log_event(event: EngineEvent) -> None:
-    replayed = datetime.fromisoformat(event.at) < _STARTED_AT
-    fields = event.fields() | ({"replayed": True} if replayed else {})
-    log.info(event.event, **{"stream": event.stream, "session": event.session, "seq": event.seq} | fields)
+    # The engine has logged it already; this shows only that it arrived.
+    log.debug("engine_event", name=event.event, stream=event.stream, seq=event.seq)
 
 
 def _control(request: Request) -> Control:

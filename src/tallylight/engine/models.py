@@ -61,15 +61,14 @@ class StreamStatus(_Border):
 
 OFF_AIR = Playability(
     playable=False,
-    code="off_air",
-    reason="Nobody is publishing to this stream.",
-    fix="Start streaming with the stream's key.",
+    code="starting",
+    reason="Nothing is on air.",
 )
 
 
 def off_air(name: str) -> StreamStatus:
     """The status of a stream that the engine has not seen since its start."""
-    return StreamStatus(name=name, status="OFF_AIR", playback=Playback(webrtc=OFF_AIR, hls=OFF_AIR))
+    return StreamStatus(name=name, status="OFF_AIR", epoch=0, playback=Playback(webrtc=OFF_AIR, hls=OFF_AIR))
 
 
 class Streams(_Border):
