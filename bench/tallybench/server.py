@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,11 @@ STREAM = "main"
 START_LIMIT_S = 30.0
 # Two GOPs and the audio transcoder's start, with room for a busy machine.
 ON_AIR_LIMIT_S = 20.0
+# On air the HLS window fills for more than a minute; memory per viewer cannot be told from that growth.
+SETTLE_LIMIT_S = 180.0
+# Settled: within this for as long as several segments take. The window's own ups and downs are smaller.
+SETTLED_SPREAD_BYTES = 500_000
+SETTLED_SAMPLES, SETTLED_INTERVAL_S = 7, 2.0
 # serve promises to be gone in 3 s.
 STOP_LIMIT_S = 10.0
 
@@ -58,6 +64,21 @@ class Server:
         """Resident memory of the engine."""
         lines = Path(f"/proc/{self.engine_pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+    def settled_bytes(self) -> int:
+        """Resident memory once the HLS window is full and it grows no more.
+
+        Raises:
+            BenchError: It went on growing.
+        """
+        samples: deque[int] = deque(maxlen=SETTLED_SAMPLES)
+        deadline = time.monotonic() + SETTLE_LIMIT_S
+        while time.monotonic() < deadline:
+            samples.append(self.resident_bytes())
+            if len(samples) == SETTLED_SAMPLES and max(samples) - min(samples) < SETTLED_SPREAD_BYTES:
+                return max(samples)
+            time.sleep(SETTLED_INTERVAL_S)
+        raise BenchError(f"The engine's memory still grows after {SETTLE_LIMIT_S:.0f} s on air: {list(samples)} bytes.")
 
     def cpu_s(self) -> float:
         """CPU time of the engine so far, all threads; the clock has 10 ms ticks."""
