@@ -1,5 +1,6 @@
 //! `tallylight-engine --config FILE`: reads the configuration, binds everything, runs until told to stop.
 
+use std::future::Future;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,6 +78,7 @@ fn run(config: Config) -> Result<(), Fatal> {
 }
 
 async fn serve(config: Config) -> Result<(), Fatal> {
+    let stop_wanted = stop_wanted(config.exit_when_stdin_closes);
     let (stop, shutdown) = watch::channel(false);
     let listeners = Listeners::bind(&config).await?;
     let engine = Engine::new(config);
@@ -103,7 +105,7 @@ async fn serve(config: Config) -> Result<(), Fatal> {
         ],
     );
 
-    let reason = stop_wanted(engine.config.exit_when_stdin_closes).await;
+    let reason = stop_wanted.await;
     let began = Instant::now();
     tracing::info!(reason, "engine_stopping");
     shut_down(&engine, &stop, tasks).await;
@@ -120,29 +122,31 @@ fn load_pages(config: &Config) -> Pages {
     })
 }
 
-/// Waits for a reason to stop and names it.
-async fn stop_wanted(watch_stdin: bool) -> &'static str {
-    let parent = async {
+/// Starts watching for a reason to stop at once; the future waits for it and names it.
+fn stop_wanted(watch_stdin: bool) -> impl Future<Output = &'static str> {
+    let (terminate, interrupt) = (received(SignalKind::terminate()), received(SignalKind::interrupt()));
+    let parent = async move {
         match watch_stdin {
             true => stdin_closed().await,
             false => std::future::pending().await,
         }
     };
-    tokio::select! {
-        () = received(SignalKind::terminate()) => "sigterm",
-        () = received(SignalKind::interrupt()) => "sigint",
-        () = parent => "parent_gone",
+    async move {
+        tokio::select! {
+            () = terminate => "sigterm",
+            () = interrupt => "sigint",
+            () = parent => "parent_gone",
+        }
     }
 }
 
-async fn received(kind: SignalKind) {
-    match signal(kind) {
-        Ok(mut signals) => {
-            signals.recv().await;
-        }
-        Err(error) => {
-            tracing::warn!(%error, "signal_not_watched");
-            std::future::pending().await
+/// From this call on the signal no longer kills the process.
+fn received(kind: SignalKind) -> impl Future<Output = ()> {
+    let signals = signal(kind).inspect_err(|error| tracing::warn!(%error, "signal_not_watched"));
+    async move {
+        match signals {
+            Ok(mut signals) => drop(signals.recv().await),
+            Err(_) => std::future::pending().await,
         }
     }
 }

@@ -1,0 +1,39 @@
+//! Receipt deadlines and bounds (matrix H1, H2), and connections that come and go.
+
+use crate::support::{Server, eventually};
+
+/// The deadlines are as long as in production; the test's clock jumps when everybody waits.
+#[tokio::test]
+async fn silent_and_slow_clients_are_closed() {
+    let server = Server::start().await;
+    let _silent = server.connect().await;
+    let mut half = server.connect().await;
+    half.send("GET / HTTP/1.1\r\nHost").await;
+    let mut offering = server.connect().await;
+    offering
+        .send("POST /whip HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer k\r\nContent-Type: application/sdp\r\nContent-Length: 99\r\n\r\nv=0")
+        .await;
+    eventually("all three are connected", || server.engine.counters.http_connections.get() == 3).await;
+    eventually("the offer is being read", || server.engine.counters.http_requests.get() == 1).await;
+    tokio::time::pause();
+    offering.until("body_too_slow").await;
+    eventually("all are closed", || server.engine.counters.http_connections.get() == 0).await;
+}
+
+#[tokio::test]
+async fn an_offer_has_a_largest_size() {
+    let server = Server::start().await;
+    let body = "v".repeat((64 << 10) + 1);
+    let headers = "Authorization: Bearer k\r\nContent-Type: application/sdp\r\n";
+    assert_eq!(server.ask("POST", "/whip", headers, &body).await.problem(), (413, "too_large".into()));
+}
+
+#[tokio::test]
+async fn connections_give_their_places_back() {
+    let server = Server::start().await;
+    for _ in 0..50 {
+        assert_eq!(server.get("/").await.status, 200);
+    }
+    eventually("all are closed", || server.engine.counters.http_connections.get() == 0).await;
+    assert_eq!(server.engine.counters.http_connections_accepted.get(), 50);
+}
