@@ -28,7 +28,6 @@ from support.rtmp import (
     encode_amf0,
     message,
 )
-from support.seen import assert_counter_runs
 from support.server import Server
 from support.waiting import Stopwatch, wait_until
 
@@ -53,7 +52,7 @@ async def bystander(server: Server, on_air: Publisher) -> AsyncIterator[None]:
         await viewer.wait_frames(10)
         yield
         await viewer.wait_more_frames(15)
-    assert_counter_runs(viewer.frames)
+    await on_air.assert_sent(viewer.frames)
     assert server.engine_pid() == pid, "the engine was restarted"
 
     def is_back() -> bool:

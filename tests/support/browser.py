@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from playwright.async_api import Browser, BrowserContext, Page, Playwright
 
@@ -15,6 +15,7 @@ from support.seen import SeenFrame
 from support.server import REPOSITORY
 from support.waiting import wait_until
 
+Result = TypeVar("Result")
 CHROMIUM = Path("/usr/bin/chromium")
 _ARGUMENTS = (
     "--no-sandbox",
@@ -67,10 +68,7 @@ class WatchPage:
         async def enough() -> bool:
             return await self.frame_count() >= start + count
 
-        try:
-            await wait_until(enough, timeout_s, f"{count} more pictures")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; the page says: {await self.text()!r}; {await self.facts()}") from None
+        await self._explained(wait_until(enough, timeout_s, f"{count} more pictures"))
         return (await self.frames())[start:]
 
     async def facts(self) -> dict[str, Any]:
@@ -90,7 +88,7 @@ class WatchPage:
             text = await self.text()
             return text if any(word.lower() in text.lower() for word in words) else ""
 
-        return await wait_until(shown, timeout_s, f"one of {words} on the page; it says {await self.text()!r}")
+        return await self._explained(wait_until(shown, timeout_s, f"one of {words} on the page"))
 
     async def wait_transport(self, name: str, timeout_s: float = 10) -> None:
         """Waits until the player shows its picture over "webrtc" or "hls"."""
@@ -99,7 +97,14 @@ class WatchPage:
             facts = await self.facts()
             return facts.get("transport") == name and facts.get("state") == "playing"
 
-        await wait_until(shows, timeout_s, f"the player to play over {name}; {await self.facts()}")
+        await self._explained(wait_until(shows, timeout_s, f"the player to play over {name}"))
+
+    async def _explained(self, waiting: Awaitable[Result]) -> Result:
+        """Adds to a failure what the page shows and what its player knows."""
+        try:
+            return await waiting
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the page says: {await self.text()!r}; {await self.facts()}") from None
 
     async def screenshot(self, name: str) -> None:
         await self.page.screenshot(path=image_path(name))

@@ -12,7 +12,7 @@ import av
 import httpx
 
 from support.hls_rules import History
-from support.playlist import MediaPlaylist, parse_media, parse_multivariant
+from support.playlist import MediaPlaylist, Segment, parse_media, parse_multivariant
 from support.seen import SAMPLE_RATE_HZ, SeenFrame, Sound, media_time_s, read_frame
 from support.waiting import wait_until
 
@@ -50,6 +50,14 @@ class HlsRecorder:
     def history(self) -> History:
         """What was seen so far; URIs of parts and init segments are as the playlist names them."""
         return History(list(self.playlists), dict(self.media))
+
+    async def wait_decodable(self, count: int, timeout_s: float = 30) -> None:
+        """Waits until this many segments in a row were recorded whole, so that they can be decoded."""
+        await wait_until(
+            lambda: len(decodable_segments(self.history(), count)) == count,
+            timeout_s,
+            f"{count} segments recorded whole",
+        )
 
     async def wait_segments(self, count: int, timeout_s: float = 30) -> None:
         """Waits until this many complete segments have been seen."""
@@ -98,9 +106,29 @@ async def media_playlist_url(http: httpx.AsyncClient, stream: str = "main") -> s
     return urljoin(str(answer.url), parse_multivariant(answer.text)[0].uri)
 
 
+def decodable_segments(history: History, count: int) -> list[Segment]:
+    """The newest complete segments, at most `count`, that follow each other and whose media is all there.
+
+    Segments that were complete when the history began are left out: they may be of an earlier publication.
+    """
+    chosen: list[Segment] = []
+    first, _ = history.playlists[0].next_part()
+    for segment in reversed(
+        [segment for segment in history.segments() if segment.complete and segment.number >= first]
+    ):
+        recorded = segment.parts and all(part.uri in history.media for part in segment.parts)
+        if len(chosen) == count or not recorded:
+            break
+        chosen.insert(0, segment)
+        if segment.discontinuity:
+            break
+    return chosen
+
+
 def decode(history: History, segments: int) -> tuple[list[SeenFrame], Sound]:
-    """Decodes the last complete segments as a player would: init segment, then the parts in order."""
-    chosen = [segment for segment in history.segments() if segment.complete and segment.parts][-segments:]
+    """Decodes the newest segments as a player would: init segment, then the parts in order."""
+    chosen = decodable_segments(history, segments)
+    assert len(chosen) == segments, f"{len(chosen)} segments can be decoded"
     init = history.media[str(chosen[0].init_uri)]
     data = init + b"".join(history.media[part.uri] for segment in chosen for part in segment.parts)
     frames, sound = [], Sound()

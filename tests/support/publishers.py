@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from support.seen import SeenFrame, missing_pictures
 from support.server import REPOSITORY
 from support.waiting import wait_until
 from tallylight.demo import publisher_environment
@@ -62,6 +63,22 @@ class Publisher:
         """Events the test card's publisher wrote, by name."""
         lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
+
+    def frames_dropped(self) -> int:
+        """Pictures the test card's publisher left out because the machine was busy, as far as it has said."""
+        totals = [event["total"] for event in self.events("demo_frames_dropped")]
+        ended = [event["frames_dropped"] for event in self.events("demo_publish_ended")]
+        return max(totals + ended, default=0)
+
+    async def assert_sent(self, frames: list[SeenFrame]) -> None:
+        """These pictures came in order, and whatever is missing among them was never sent."""
+        missing = missing_pictures(frames)
+        # It reports once a second.
+        await wait_until(
+            lambda: self.frames_dropped() >= missing,
+            3,
+            lambda: f"{missing} missing, {self.frames_dropped()} never sent",
+        )
 
     async def wait_exit(self, timeout_s: float) -> int:
         code = await asyncio.wait_for(self.process.wait(), timeout_s)

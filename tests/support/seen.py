@@ -89,15 +89,22 @@ def lip_sync_ms(frames: list[SeenFrame], sound: Sound, sound_offset_s: float = 0
     return [offset * 1000 for offset in offsets if abs(offset) < 0.5]
 
 
-def assert_counter_runs(frames: list[SeenFrame], allowed_gaps: int = 0) -> None:
-    """Every picture carries a readable number; numbers only rise, and by one but for `allowed_gaps` places."""
+def missing_pictures(frames: list[SeenFrame]) -> int:
+    """Pictures missing between the first and the last; asserts that all are readable and that numbers only rise."""
     unreadable = [index for index, frame in enumerate(frames) if frame.counter is None]
     assert not unreadable, f"{len(unreadable)} of {len(frames)} pictures without a readable counter: {unreadable[:10]}"
     counters = [frame.counter for frame in frames if frame.counter is not None]
     backward = [(before, after) for before, after in pairwise(counters) if after <= before]
     assert not backward, f"pictures out of order: {backward[:5]}"
+    return counters[-1] - counters[0] + 1 - len(counters)
+
+
+def assert_counter_runs(frames: list[SeenFrame]) -> None:
+    """Every picture carries a readable number, and the numbers rise by one: in order, nothing missing."""
+    missing = missing_pictures(frames)
+    counters = [frame.counter for frame in frames if frame.counter is not None]
     gaps = [(before, after) for before, after in pairwise(counters) if after != before + 1]
-    assert len(gaps) <= allowed_gaps, f"pictures missing between {gaps[:5]} ({len(gaps)} gaps)"
+    assert not missing, f"{missing} pictures missing, at {gaps[:5]}"
 
 
 def latency_s(frames: list[SeenFrame], frame_rate: int) -> float:

@@ -12,7 +12,7 @@ import threading
 
 from tallylight.demo.encoding import CardPublication, CardSettings
 from tallylight.demo.pace import FramePace
-from tallylight.demo.publisher import SteadyClock
+from tallylight.demo.publisher import SteadyClock, log
 
 
 def main() -> int:
@@ -25,12 +25,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     pace = FramePace(settings.frame_rate, last_frame=first_frame - 1)
     with publication:
+        # The same lines as the RTMP publisher's, for the same reader.
+        log("demo_publish_started", first_frame=first_frame, frame_rate=settings.frame_rate)
         while not stop.is_set():
             frame = pace.take(clock.unix_s())
             if frame is None:
                 stop.wait(pace.wait_s(clock.unix_s()))
             else:
                 publication.send(frame)
+    log("demo_publish_ended", frames_dropped=pace.dropped)
     return 0
 
 

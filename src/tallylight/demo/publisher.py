@@ -61,7 +61,7 @@ def run(url: str, settings: CardSettings, stop: threading.Event, *, once: bool) 
             _publish(url, settings, stop, backoff)
         except (av.FFmpegError, OSError) as error:
             retry_s = None if once else backoff.next_s()
-            _log("demo_publish_lost", reason=_without_url(error, url), retry_s=retry_s)
+            log("demo_publish_lost", reason=_without_url(error, url), retry_s=retry_s)
             if retry_s is None:
                 return 1
             stop.wait(retry_s)
@@ -73,9 +73,9 @@ def _publish(url: str, settings: CardSettings, stop: threading.Event, backoff: B
     first_frame = int(clock.unix_s() * settings.frame_rate)
     with _dying_at_once():
         publication = CardPublication(url, settings, first_frame)
-    _log("demo_publish_started", first_frame=first_frame, frame_rate=settings.frame_rate)
+    log("demo_publish_started", first_frame=first_frame, frame_rate=settings.frame_rate)
     pace = FramePace(settings.frame_rate, last_frame=first_frame - 1)
-    sent = 0
+    sent = reported = 0
     try:
         with publication:
             while not stop.is_set():
@@ -85,10 +85,13 @@ def _publish(url: str, settings: CardSettings, stop: threading.Event, backoff: B
                     continue
                 publication.send(frame)
                 sent += 1
+                if sent % settings.frame_rate == 0 and pace.dropped > reported:  # at most once a second
+                    reported = pace.dropped
+                    log("demo_frames_dropped", total=reported)
                 if sent == settings.frame_rate:  # a second on air: the server is there, start over with short waits
                     backoff.reset()
     finally:
-        _log("demo_publish_ended", frames_sent=sent, frames_dropped=pace.dropped)
+        log("demo_publish_ended", frames_sent=sent, frames_dropped=pace.dropped)
 
 
 @contextmanager
@@ -124,7 +127,8 @@ def _without_url(error: Exception, url: str) -> str:
     return str(reason).replace(url, "rtmp://…")
 
 
-def _log(event: str, **fields: object) -> None:
+def log(event: str, **fields: object) -> None:
+    """One event, as a JSON line on stderr."""
     print(json.dumps({"event": event, **fields}), file=sys.stderr, flush=True)
 
 
