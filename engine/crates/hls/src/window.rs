@@ -36,6 +36,9 @@ impl Default for WindowBounds {
 /// Fewer than these would leave a player that stays three target durations behind without a segment.
 const MIN_SEGMENTS: usize = 6;
 
+/// While there is no segment to play yet, the first one is not held up by a long keyframe interval: 2.2 s.
+const MAX_FIRST_SEGMENT_TICKS: u64 = SEGMENT_TARGET_TICKS * 11 / 10;
+
 /// Segments no longer listed can be fetched for this much media more. RFC 8216bis section 6.2.2 asks for
 /// the length of the playlist; a live player that is a minute late has to jump anyway, and the memory
 /// would double.
@@ -152,7 +155,8 @@ impl Window {
     /// Parts before the first init segment are ignored.
     pub fn push(&mut self, part: Part, program_date_time: String) {
         let Some(init) = self.inits.last().map(|(name, _)| *name) else { return };
-        if self.open.as_ref().is_some_and(|open| starts_segment(open, &part)) {
+        let longest = if self.listed.is_empty() { MAX_FIRST_SEGMENT_TICKS } else { MAX_SEGMENT_TICKS };
+        if self.open.as_ref().is_some_and(|open| starts_segment(open, &part, longest)) {
             self.close();
         }
         let open = self.open.get_or_insert_with(|| Segment {
@@ -238,8 +242,8 @@ impl Window {
 }
 
 /// Whether `next` begins a new segment after `open`.
-fn starts_segment(open: &Segment, next: &Part) -> bool {
+fn starts_segment(open: &Segment, next: &Part, longest: u64) -> bool {
     let began_without_keyframe = open.parts.first().is_some_and(|part| !part.independent);
     let may_end = began_without_keyframe || open.duration_ticks >= SEGMENT_TARGET_TICKS;
-    (next.independent && may_end) || open.duration_ticks + next.duration_ticks > MAX_SEGMENT_TICKS
+    (next.independent && may_end) || open.duration_ticks + next.duration_ticks > longest
 }
