@@ -134,6 +134,7 @@ async def open_page(
 ) -> AsyncIterator[WatchPage]:
     """A page in a profile of its own; leaving closes it and fails on any uncaught error in its scripts."""
     context: BrowserContext = await browser.new_context(
+        color_scheme="dark",  # the pages' first theme
         viewport=size or DESKTOP,  # type: ignore[arg-type]
         device_scale_factor=2 if size == PHONE else 1,
         is_mobile=size == PHONE,

@@ -66,11 +66,16 @@ def children_of(pid: int) -> list[int]:
 
 
 def owners_of_unix_socket(path: Path) -> list[int]:
-    """Processes that hold the listening Unix socket at `path` open."""
+    """Processes that hold the listening Unix socket at `path` open.
+
+    The kernel shows the name a socket was bound to; a server may have bound `x.new` and renamed it to `x.sock`.
+    """
     inodes = {
         f"socket:[{fields[6]}]"
         for line in (_PROC / "net/unix").read_text().splitlines()[1:]
-        if len(fields := line.split()) == 8 and fields[7] == str(path) and fields[3] == "00010000"  # __SO_ACCEPTCON
+        if len(fields := line.split()) == 8
+        and Path(fields[7]).with_suffix("") == path.with_suffix("")
+        and fields[3] == "00010000"  # __SO_ACCEPTCON
     }
     return [pid for pid in _pids() if inodes & set(_links(pid))]
 
