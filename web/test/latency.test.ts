@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { atLiveEdge, hlsLatency, type InboundSample, JitterTarget, webrtcLatency } from "../src/player/latency";
+import {
+  atLiveEdge,
+  catchUpRate,
+  hlsLatency,
+  type InboundSample,
+  JitterTarget,
+  webrtcLatency,
+} from "../src/player/latency";
 
 const sample = (changes: Partial<InboundSample>): InboundSample => ({
   atMs: 0,
@@ -41,6 +48,13 @@ describe("latency", () => {
     expect(webrtcLatency(sample({}), sample({}))).toBeNull();
     expect(hlsLatency(0)).toBeNull();
     expect(hlsLatency(Number.NaN)).toBeNull();
+  });
+
+  it("catches up until it has caught up, without going back and forth", () => {
+    expect(catchUpRate(1, 0.2)).toBe(1);
+    expect(catchUpRate(1, 0.3)).toBe(1.05);
+    expect(catchUpRate(1.05, 0.1)).toBe(1.05);
+    expect(catchUpRate(1.05, 0.05)).toBe(1);
   });
 
   it("calls two segments behind the target still live", () => {

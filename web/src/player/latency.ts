@@ -98,6 +98,23 @@ export class JitterTarget {
   }
 }
 
+/** Catching up is 50 ms a second: not audible. */
+const CATCH_UP_RATE = 1.05;
+/** Distance above the target at which catching up begins, and the one at which it is done. */
+const CATCH_UP_FROM_S = 0.25;
+const CATCH_UP_TO_S = 0.06;
+
+/**
+ * Playback rate for a position `excessS` seconds further behind than wanted.
+ *
+ * Begins and ends at different distances, because changing the rate costs Chromium some 50 ms: hls.js' own control
+ * goes back and forth between 1 and 1.05 at a second of excess, and there loses what it gains.
+ */
+export function catchUpRate(currentRate: number, excessS: number): number {
+  if (excessS >= CATCH_UP_FROM_S) return CATCH_UP_RATE;
+  return excessS <= CATCH_UP_TO_S ? 1 : currentRate;
+}
+
 /** Whether a position counts as live: within two segments of the target, as other players have it. */
 export function atLiveEdge(latencyS: number, targetLatencyS: number): boolean {
   return latencyS <= targetLatencyS + 4;

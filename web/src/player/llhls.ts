@@ -1,6 +1,6 @@
 import type Hls from "hls.js";
 import type { ErrorData, HlsConfig, LoadPolicy, RetryConfig } from "hls.js";
-import { atLiveEdge, hlsLatency } from "./latency";
+import { atLiveEdge, catchUpRate, hlsLatency } from "./latency";
 import {
   createVideo,
   type PlayerTransport,
@@ -15,8 +15,9 @@ const START_RETRY_MS = 250;
 const START_RETRY_CAP_MS = 1000;
 /** A second decoder recovery within this time would loop; a fresh start is better. */
 const RECOVER_EVERY_MS = 5000;
-/** More than this above the target after a join or a stall: seek instead of catching up at 5 % over speed. */
-const SEEK_ABOVE_TARGET_S = 1;
+/** More than this above the target: seek instead of catching up. At the join nobody sees a jump, after a stall they do. */
+const SEEK_AT_JOIN_S = 0.4;
+const SEEK_AFTER_STALL_S = 1;
 
 export interface LlHlsOptions {
   url: string;
@@ -72,11 +73,11 @@ export class LlHlsTransport implements PlayerTransport {
   start(): void {
     whenFirstFrame(this.video, () => {
       if (this.#stopped) return;
-      this.#closeGap();
+      this.#closeGap(SEEK_AT_JOIN_S);
       this.handlers.onFirstFrame();
     });
     this.video.addEventListener("playing", () => {
-      if (!this.#rewound) this.#closeGap();
+      if (!this.#rewound) this.#closeGap(SEEK_AFTER_STALL_S);
     });
     void this.#open();
   }
@@ -91,6 +92,7 @@ export class LlHlsTransport implements PlayerTransport {
   }
 
   async sample(): Promise<TransportSample> {
+    this.#catchUp();
     const quality = this.video.getVideoPlaybackQuality?.();
     const frames = quality?.totalVideoFrames ?? 0;
     const nowMs = performance.now();
@@ -193,12 +195,19 @@ export class LlHlsTransport implements PlayerTransport {
     });
   }
 
+  #catchUp(): void {
+    const hls = this.#hls;
+    if (hls?.targetLatency == null) return;
+    const rate = this.#rewound ? 1 : catchUpRate(this.video.playbackRate, hls.latency - hls.targetLatency);
+    if (rate !== this.video.playbackRate) this.video.playbackRate = rate;
+  }
+
   /** After a join or a stall the position can lie behind its target; a short seek inside the buffer is unnoticed. */
-  #closeGap(): void {
+  #closeGap(limitS: number): void {
     const hls = this.#hls;
     const edge = hls?.liveSyncPosition ?? null;
     if (!hls || edge === null || hls.targetLatency === null) return;
-    if (hls.latency - hls.targetLatency < SEEK_ABOVE_TARGET_S || edge <= this.video.currentTime) return;
+    if (hls.latency - hls.targetLatency < limitS || edge <= this.video.currentTime) return;
     if (!isBuffered(this.video.buffered, edge)) return;
     this.video.currentTime = edge;
   }
@@ -217,8 +226,10 @@ function settings(): Partial<HlsConfig> {
   return {
     lowLatencyMode: true,
     backBufferLength: 30,
-    // Catches up 50 ms in a second: not audible. hls.js' default is off.
-    maxLiveSyncPlaybackRate: 1.05,
+    // Catching up is done here, see catchUpRate().
+    maxLiveSyncPlaybackRate: 1,
+    // One part more distance after each stall. hls.js' default of a second would cost more than the stall did.
+    liveSyncOnStallIncrease: 0.2,
     // A playlist that did not change 4 times is stale; the default would wait for ever in silence.
     liveMaxUnchangedPlaylistRefresh: 4,
     manifestLoadPolicy: policy(8000),
