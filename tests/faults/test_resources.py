@@ -31,7 +31,7 @@ async def test_200_joins_and_leaves_of_viewers(own_server: Server) -> None:
         before = await _settled(server)
         await _join_and_leave(server, 200)
         await _assert_back_at(server, before)
-    assert (await server.stream())["viewers"]["webrtc"] == 0
+        await wait_until(lambda: _nobody_watches(server), 5, "the public count of viewers to be 0")
 
 
 async def test_50_publish_cycles(own_server: Server) -> None:
@@ -70,6 +70,10 @@ async def _publish_once(server: Server) -> None:
         assert info["code"] == "NetStream.Publish.Start", info
         await client.send(message(DATA_AMF0, encode_amf0("@setDataFrame") + encode_amf0("onMetaData"), stream_id=1))
     await wait_until(lambda: _no_sessions(server), 5, "the publisher's session to end")
+
+
+async def _nobody_watches(server: Server) -> bool:
+    return (await server.stream())["viewers"]["webrtc"] == 0
 
 
 async def _no_sessions(server: Server) -> bool:
