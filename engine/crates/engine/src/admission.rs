@@ -171,6 +171,42 @@ mod tests {
         serde_json::from_str(text).expect("a test answer")
     }
 
+    /// An example that the control plane checks from its side.
+    fn example(name: &str) -> Vec<serde_json::Value> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/contract").join(name);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_str(&text).expect("a list")
+    }
+
+    #[test]
+    fn questions_are_sent_as_in_the_examples() {
+        for expected in example("admission-questions.json") {
+            let text = |name: &str| expected[name].as_str().unwrap_or_default().to_owned();
+            let question = PublishQuestion {
+                protocol: if expected["protocol"] == "rtmp" { "rtmp" } else { "whip" },
+                stream: expected["stream"].as_str().map(str::to_owned),
+                key: text("key"),
+                session: text("session"),
+                remote_ip: text("remote_ip").parse().expect("an address"),
+            };
+            let sent = serde_json::to_value(Body { action: "publish", question: &question }).expect("JSON");
+            assert_eq!(sent, expected);
+        }
+    }
+
+    #[test]
+    fn example_answers_are_understood() {
+        for expected in example("admission-answers.json") {
+            match verdict(answer(&expected.to_string()), None) {
+                Verdict::Allow { stream } => assert_eq!(expected["stream"], stream),
+                Verdict::Deny { code, message } => {
+                    assert_eq!((&expected["code"], &expected["message"]), (&code.into(), &message.into()));
+                }
+                Verdict::TryAgain => panic!("not understood: {expected}"),
+            }
+        }
+    }
+
     #[test]
     fn allowed_only_for_the_stream_asked_for() {
         let main = || answer(r#"{"allow": true, "stream": "main"}"#);

@@ -7,7 +7,7 @@ use crate::listeners::{advertised_addresses, bind_failed};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
-use tallylight_media::Stream;
+use tallylight_media::{Stream, Streams};
 use tallylight_webrtc::{
     Answer, OfferError, PatchError, Patched, SessionEvent, SessionStatistics, WebRtc, WebRtcConfig,
 };
@@ -69,25 +69,29 @@ impl Peers for WebRtc {
 }
 
 /// Binds the UDP port and starts the media thread; its sessions' lives become events.
-pub fn start(config: &Config, events: Arc<EventLog>) -> Result<Arc<dyn Peers>, Fatal> {
+pub fn start(config: &Config, events: Arc<EventLog>, streams: Arc<Streams>) -> Result<Arc<dyn Peers>, Fatal> {
     let webrtc = WebRtcConfig {
         bind: config.webrtc_bind,
         candidates: advertised_addresses(config),
         audit_nonces: config.audit_nonces,
     };
     tracing::info!(addresses = ?webrtc.candidates, "webrtc_addresses_advertised");
-    let started = WebRtc::start(webrtc, Arc::new(move |event| record(&events, &event)));
+    let started = WebRtc::start(webrtc, Arc::new(move |event| record(&events, &streams, &event)));
     let webrtc = started.map_err(|error| bind_failed("udp", "TALLYLIGHT_WEBRTC_PORT", config.webrtc_bind, &error))?;
     Ok(Arc::new(webrtc))
 }
 
 /// A publisher's session is reported like one of RTMP, a viewer's as it is.
-fn record(events: &EventLog, event: &SessionEvent) {
+fn record(events: &EventLog, streams: &Streams, event: &SessionEvent) {
     let mut fields: Vec<(&str, Value)> =
         vec![("stream", event.stream.clone().into()), ("session", event.session.clone().into())];
     let publisher = event.name.starts_with("whip");
     if publisher {
         fields.push(("protocol", "whip".into()));
+        let publication = streams.get(&event.stream).map(|stream| stream.snapshot());
+        let publication = publication
+            .filter(|snapshot| snapshot.publisher.as_ref().is_some_and(|publisher| publisher.session == event.session));
+        fields.extend(publication.map(|snapshot| ("epoch", snapshot.epoch.into())));
     }
     if let Some(reason) = event.reason {
         fields.push(("reason", if publisher { end_reason(reason) } else { reason }.into()));

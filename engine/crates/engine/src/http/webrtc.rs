@@ -110,10 +110,16 @@ impl WebRtcRoutes {
             session: random_id(),
             remote_ip: remote.to_canonical(),
         };
+        let session = question.session.clone();
         match self.engine.admission.ask(question).await {
             Verdict::Allow { stream } => Ok(stream),
             Verdict::Deny { code, message } => {
-                let fields = [("protocol", "whip".into()), ("code", code.clone().into()), ("stream", name.into())];
+                let fields = [
+                    ("stream", name.into()),
+                    ("session", session.into()),
+                    ("protocol", "whip".into()),
+                    ("code", code.clone().into()),
+                ];
                 self.engine.events.emit("publish_refused", &fields);
                 Err(denied(&code, message))
             }

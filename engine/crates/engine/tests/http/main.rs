@@ -3,6 +3,7 @@
 //! library corrects a path on its way.
 
 mod api;
+mod contract;
 mod control;
 mod live;
 mod pages;
