@@ -51,10 +51,10 @@ class Bench {
   }
 
   /** Lets time pass in the player's tick; `frames` keeps that transport decoding. */
-  pass(ms: number, frames?: Transport): this {
+  pass(ms: number, frames?: Transport, latencyMs: number | null = 20): this {
     for (const end = this.now + ms; this.now < end; ) {
       this.now += 250;
-      this.send(frames ? { type: "frames", transport: frames } : { type: "tick" });
+      this.send(frames ? { type: "frames", transport: frames, latencyMs } : { type: "tick" });
     }
     return this;
   }
@@ -192,6 +192,25 @@ describe("while playing", () => {
     expect(bench.effects.length).toBe(1);
   });
 
+  it("takes a fresh session when the picture stays late after the publisher's return", () => {
+    const late = new Bench()
+      .play()
+      .server(liveState({ state: "no_media" }))
+      .pass(5000)
+      .server(liveState());
+    late.pass(2750, "webrtc", 600);
+    expect(late.starts("webrtc")).toBe(1);
+    late.pass(250, "webrtc", 600);
+    expect([late.starts("webrtc"), [...late.running]]).toEqual([2, ["webrtc"]]);
+    const inTime = new Bench()
+      .play()
+      .server(liveState({ state: "no_media" }))
+      .pass(5000)
+      .server(liveState());
+    inTime.pass(1000, "webrtc", 600).pass(20_000, "webrtc", 30);
+    expect(inTime.starts("webrtc")).toBe(1);
+  });
+
   it("replaces a WebRTC session whose frames stop while the publisher sends", () => {
     const bench = new Bench().play().pass(5000, "webrtc").pass(2000);
     expect([bench.phase, bench.code]).toEqual(["reconnecting", "frames_stopped"]);
@@ -250,9 +269,9 @@ describe("the end, and after it", () => {
 
   it("plays what HLS has buffered before it stops", () => {
     const bench = new Bench({ choice: "hls" }).server(liveState()).send({ type: "first_frame", transport: "hls" });
-    bench.pass(2000, "hls").server(offAir("finished")).pass(1000, "hls");
+    bench.pass(2000, "hls").server(offAir("finished")).pass(3000, "hls");
     expect([bench.phase, bench.running.has("hls")]).toEqual(["playing", true]);
-    bench.pass(2250);
+    bench.pass(1000);
     expect([bench.phase, bench.running.has("hls")]).toEqual(["ended", false]);
   });
 

@@ -94,7 +94,7 @@ export class WatchPage extends LightElement {
         <h1>${this.about?.title || this.#stream}</h1>
         <div class="pills">
           ${this.#tally()}
-          ${live ? html`<span class="pill" id="viewers">${watching(server.viewers)}</span>` : nothing}
+          ${live && server.viewers > 0 ? html`<span class="pill" id="viewers">${watching(server.viewers)}</span>` : nothing}
           ${uptime === null ? nothing : html`<span class="pill" id="uptime">on air ${duration(uptime)}</span>`}
         </div>
       </div>

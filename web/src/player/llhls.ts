@@ -18,6 +18,8 @@ const RECOVER_EVERY_MS = 5000;
 /** More than this above the target: seek instead of catching up. At the join nobody sees a jump, after a stall they do. */
 const SEEK_AT_JOIN_S = 0.4;
 const SEEK_AFTER_STALL_S = 1;
+/** A publisher that was cut off sends its backlog at once: the edge jumps away, and catching up would take minutes. */
+const SEEK_WHILE_PLAYING_S = 3;
 
 export interface LlHlsOptions {
   url: string;
@@ -75,6 +77,10 @@ export class LlHlsTransport implements PlayerTransport {
       if (this.#stopped) return;
       this.#closeGap(SEEK_AT_JOIN_S);
       this.handlers.onFirstFrame();
+    });
+    // Who pauses wants to go on from there, and not to be taken to the edge.
+    this.video.addEventListener("pause", () => {
+      this.#rewound = true;
     });
     this.video.addEventListener("playing", () => {
       if (!this.#rewound) this.#closeGap(SEEK_AFTER_STALL_S);
@@ -198,7 +204,10 @@ export class LlHlsTransport implements PlayerTransport {
   #catchUp(): void {
     const hls = this.#hls;
     if (hls?.targetLatency == null) return;
-    const rate = this.#rewound ? 1 : catchUpRate(this.video.playbackRate, hls.latency - hls.targetLatency);
+    if (this.#rewound && this.atEdge && !this.video.paused) this.#rewound = false;
+    const excessS = hls.latency - hls.targetLatency;
+    if (!this.#rewound && excessS >= SEEK_WHILE_PLAYING_S) this.seekToEdge();
+    const rate = this.#rewound ? 1 : catchUpRate(this.video.playbackRate, excessS);
     if (rate !== this.video.playbackRate) this.video.playbackRate = rate;
   }
 

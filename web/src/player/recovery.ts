@@ -19,12 +19,21 @@ export const PARALLEL_HLS_MS = 4000;
 export const NO_FRAME_LIMIT_MS = 15_000;
 /** No decoded frame for this long is a stopped picture; one long GOP gap or a key frame wait stays below it. */
 export const FRAMES_STOPPED_MS = 2000;
+/** After the end of a broadcast nothing but the buffer is left: an empty one shows sooner. */
+export const DRAINED_MS = 1000;
 /** A second after people were told, the WebRTC session is replaced (the publisher being known to send). */
 export const REBUILD_WEBRTC_MS = 3000;
 /** hls.js heals gaps and stalls by itself; only a longer silence is worth a fresh start. */
 export const REBUILD_HLS_MS = 8000;
 /** A new broadcast under an old session: it either continues at once or never. */
 export const REBUILD_NEW_EPOCH_MS = 1000;
+/**
+ * A publisher that was cut off sends its backlog in one burst, from which Chromium learns a wrong clock: the picture
+ * then runs slow and jumps, up to 0.7 s late, for minutes. This long after the return the burst is over; if the
+ * picture is late then, a fresh session (0.1 s) cures it.
+ */
+export const RESYNC_AFTER_MS = 3000;
+export const RESYNC_LATENCY_MS = 200;
 /** Playing this long counts as healthy: the back-off starts from the beginning again. */
 export const STABLE_MS = 30_000;
 /** A publisher that broke off is announced as returning for this long, then the broadcast counts as over. */
@@ -76,7 +85,7 @@ export type RecoveryEvent =
   | { type: "server_lost" }
   | { type: "ice_connected" }
   | { type: "first_frame"; transport: Transport }
-  | { type: "frames"; transport: Transport }
+  | { type: "frames"; transport: Transport; latencyMs: number | null }
   | { type: "failed"; transport: Transport; failure: Failure }
   | { type: "visible"; visible: boolean }
   | { type: "paused"; paused: boolean }
@@ -125,6 +134,9 @@ export class Recovery {
   #lastFrameMs = 0;
   /** Frames are only expected after this moment (on air again, visible again, resumed). */
   #expectFramesFromMs = 0;
+  /** When to look whether the picture is late after a publisher's return; null when not due. */
+  #resyncAtMs: number | null = null;
+  #worstLatencyMs = 0;
   /** Since when we are on air without a picture; null while there is one or none is due. */
   #episodeAtMs: number | null = null;
   #refused: (Fallback & { epoch: number | null }) | null = null;
@@ -183,7 +195,9 @@ export class Recovery {
         this.#show(event.transport, nowMs);
         break;
       case "frames":
-        if (event.transport === this.#shown) this.#lastFrameMs = nowMs;
+        if (event.transport !== this.#shown) break;
+        this.#lastFrameMs = nowMs;
+        this.#worstLatencyMs = Math.max(this.#worstLatencyMs, event.latencyMs ?? 0);
         break;
       case "failed":
         this.#fail(event.transport, event.failure, nowMs);
@@ -212,6 +226,9 @@ export class Recovery {
         attempt.retryAtMs = nowMs;
         attempt.failures = 0;
       }
+    }
+    if (state.state === "on_air" && before === "no_media" && this.#shown === "webrtc") {
+      this.#resyncAtMs = nowMs + RESYNC_AFTER_MS;
     }
     if (state.state === "off_air" && before !== "off_air") this.#offAirAtMs = nowMs;
     if (this.#refused && this.#refused.epoch !== state.epoch) this.#refused = null;
@@ -288,6 +305,19 @@ export class Recovery {
       effects.push({ type: "stop", transport, ended: false });
       this.#fail(transport, { code: "no_frames", detail: "No frame was decoded." }, nowMs);
     }
+    if (this.#mustResync(nowMs)) {
+      effects.push({ type: "stop", transport: "webrtc", ended: false });
+      this.#fail("webrtc", { code: "resync", detail: "The picture was late.", retryAfterMs: 0 }, nowMs);
+    }
+  }
+
+  #mustResync(nowMs: number): boolean {
+    if (this.#resyncAtMs === null) return false;
+    // Only what is measured at the end counts: while the burst comes in, everybody is late.
+    if (nowMs < this.#resyncAtMs - RESYNC_AFTER_MS / 2) this.#worstLatencyMs = 0;
+    if (nowMs < this.#resyncAtMs) return false;
+    this.#resyncAtMs = null;
+    return this.#shown === "webrtc" && this.#visible && this.#worstLatencyMs > RESYNC_LATENCY_MS;
   }
 
   #mustRebuild(transport: Transport, nowMs: number): boolean {
@@ -305,7 +335,7 @@ export class Recovery {
   /** HLS plays what it has buffered after the end; WebRTC has nothing left. */
   #stopAfterEnd(nowMs: number, effects: Effect[]): void {
     this.#stop("webrtc", effects);
-    const draining = this.#shown === "hls" && (this.#paused || this.#framesStoppedForMs(nowMs) < FRAMES_STOPPED_MS);
+    const draining = this.#shown === "hls" && (this.#paused || this.#framesStoppedForMs(nowMs) < DRAINED_MS);
     if (!draining) this.#stop("hls", effects);
   }
 
@@ -388,7 +418,8 @@ export class Recovery {
 
   #deriveShown(nowMs: number): { phase: Phase; code: string } {
     if (this.#paused) return { phase: "paused", code: "none" };
-    const stopped = this.#visible && this.#framesStoppedForMs(nowMs) >= FRAMES_STOPPED_MS;
+    const limitMs = this.#server?.state === "off_air" ? DRAINED_MS : FRAMES_STOPPED_MS;
+    const stopped = this.#visible && this.#framesStoppedForMs(nowMs) >= limitMs;
     const silent = this.#server?.state === "no_media" && !this.#serverLost;
     if (silent && (stopped || !this.#rewound)) return { phase: "stalled", code: "publisher_stopped" };
     if (!stopped) return { phase: "playing", code: "none" };

@@ -85,7 +85,7 @@ function starting(view: View): Card | null {
   };
 }
 
-function reconnecting(view: View): Card {
+function reconnecting(view: View): Card | null {
   const seconds = age(view.sinceMs / 1000);
   if (view.code === "server_away") {
     return {
@@ -101,6 +101,7 @@ function reconnecting(view: View): Card {
       tone: "warn",
     };
   }
+  if (view.transport === null && view.sinceMs < QUIET_MS) return null; // a new session usually shows sooner
   return {
     title: "Reconnecting",
     text: "The broadcast goes on, but its picture stopped reaching this browser: the link between the server and you. Connecting again.",

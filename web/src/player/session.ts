@@ -143,7 +143,8 @@ export class PlayerSession {
     this.#sample = sample;
     if (sample.framesDecoded > this.#framesSeen) {
       this.#framesSeen = sample.framesDecoded;
-      this.#dispatch({ type: "frames", transport: transport.name });
+      const latencyMs = sample.latency?.ms ?? null;
+      this.#dispatch({ type: "frames", transport: transport.name, latencyMs });
     }
   }
 
