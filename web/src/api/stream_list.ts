@@ -9,12 +9,13 @@ export async function fetchStreams(signal: AbortSignal): Promise<StreamStatus[]>
   return Array.isArray(body) ? body : (body.streams ?? []);
 }
 
-/** One stream; null when the server does not know it or does not answer: the picture does not depend on it. */
-export async function fetchStream(name: string): Promise<StreamStatus | null> {
+/** One stream, or "unknown" to the server; null when it does not answer: the picture does not depend on it. */
+export async function fetchStream(name: string): Promise<StreamStatus | "unknown" | null> {
   try {
     const response = await fetch(`/api/streams/${encodeURIComponent(name)}`, {
       headers: { accept: "application/json" },
     });
+    if (response.status === 404) return "unknown";
     return response.ok ? ((await response.json()) as StreamStatus) : null;
   } catch {
     return null;

@@ -37,6 +37,7 @@ export function transportFromSearch(search: string): TransportChoice {
 export class WatchPage extends LightElement {
   @state() private facts: Facts | null = null;
   @state() private about: StreamStatus | null = null;
+  @state() private unknown = false;
   @state() private theatre = false;
   readonly #stream = streamFromLocation(location.pathname, location.search);
   readonly #transport = transportFromSearch(location.search);
@@ -51,7 +52,8 @@ export class WatchPage extends LightElement {
   /** Title and description; asked again for each broadcast, they may have been changed in between. */
   async #learn(): Promise<void> {
     const about = await fetchStream(this.#stream);
-    if (!about) return;
+    this.unknown = about === "unknown";
+    if (!about || about === "unknown") return;
     this.about = about;
     document.title = `${about.title || about.name} · Tallylight`;
   }
@@ -98,7 +100,7 @@ export class WatchPage extends LightElement {
           ${uptime === null ? nothing : html`<span class="pill" id="uptime">on air ${duration(uptime)}</span>`}
         </div>
       </div>
-      <p class="tracks-line muted" id="tracks">${[this.#stream, live ? tracks : ""].filter(Boolean).join(" · ")}</p>`;
+      <p class="tracks-line muted" id="tracks">${this.unknown && !live ? `No stream on this server is called "${this.#stream}". Check the address.` : [this.#stream, live ? tracks : ""].filter(Boolean).join(" · ")}</p>`;
   }
 
   #tally(): TemplateResult {

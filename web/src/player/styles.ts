@@ -156,7 +156,7 @@ export const playerStyles = css`
     font-weight: 700;
     border-radius: 12px;
     border: 1px solid #4a5060;
-    background: rgb(14 15 18 / 86%);
+    background: rgb(14 15 18 / 92%);
     box-shadow: 0 6px 30px rgb(0 0 0 / 45%);
   }
   .tap:hover:not(:disabled) {
