@@ -32,7 +32,9 @@ pub enum Item {
     Tracks(Arc<TrackSet>),
     Unit(AccessUnit),
     /// This subscriber was too slow: units were dropped, what follows starts at a keyframe.
-    Gap { dropped: u64 },
+    Gap {
+        dropped: u64,
+    },
     /// The publication is over. A later publisher continues on the same subscription with `Tracks`.
     End(EndReason),
 }
