@@ -25,8 +25,8 @@ export const DRAINED_MS = 1000;
 export const REBUILD_WEBRTC_MS = 3000;
 /** hls.js heals gaps and stalls by itself; only a longer silence is worth a fresh start. */
 export const REBUILD_HLS_MS = 8000;
-/** A new broadcast under an old session: it either continues at once or never. */
-export const REBUILD_NEW_EPOCH_MS = 1000;
+/** A new broadcast under an old session: WebRTC continues at once or never, HLS after its first parts or never. */
+export const REBUILD_NEW_EPOCH_MS = { webrtc: 1000, hls: 3000 } as const;
 /**
  * A publisher that was cut off sends its backlog in one burst, from which Chromium learns a wrong clock: the picture
  * then runs slow and jumps, up to 0.7 s late, for minutes. This long after the return the burst is over; if the
@@ -324,7 +324,7 @@ export class Recovery {
     if (!this.#visible || this.#paused || this.#server?.state !== "on_air") return false;
     const newEpoch = this.#server.epoch !== this.#shownEpoch;
     const usual = transport === "webrtc" ? REBUILD_WEBRTC_MS : REBUILD_HLS_MS;
-    const limit = newEpoch && transport === "webrtc" ? REBUILD_NEW_EPOCH_MS : usual;
+    const limit = newEpoch ? REBUILD_NEW_EPOCH_MS[transport] : usual;
     return this.#framesStoppedForMs(nowMs) >= limit;
   }
 
