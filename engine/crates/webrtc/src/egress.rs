@@ -23,6 +23,8 @@ const AUDIO_HOLD: Duration = Duration::from_millis(8);
 const CATCH_UP_PACKETS: usize = 16;
 /// All catching-up viewers of a stream together, per tick: joins must not starve those who are watching.
 const CATCH_UP_TOTAL: usize = 512;
+/// A late pass makes up for at most this many ticks, so that a burst to one viewer stays below 64 packets.
+const CATCH_UP_MAX_TICKS: usize = 4;
 const CATCH_UP_TICK: Duration = Duration::from_millis(2);
 /// Largest RTP payload: with header and GCM tag a datagram of 1,200 bytes, safe on every path that carries QUIC.
 const MAX_PAYLOAD: usize = 1200 - crate::viewer::RTP_HEADER - 16;
@@ -177,18 +179,23 @@ impl EgressStream {
     pub fn send(&mut self, now: Instant, out: &mut SendBatch, socket: &UdpSocket) {
         let audio_due = self.audio_since.is_some_and(|since| now >= since + AUDIO_HOLD);
         let fresh = self.video_waiting || audio_due;
-        let count = self.viewers.len();
-        let mut catch_up_left = if now >= self.next_catch_up { CATCH_UP_TOTAL } else { 0 };
+        let ticks = self.catch_up_ticks(now);
+        let mut catch_up_left = CATCH_UP_TOTAL * ticks;
+        let mut first_unserved = None;
         let mut catching_up = false;
         let mut bytes = 0;
-        self.rotation = self.rotation.wrapping_add(1);
+        let count = self.viewers.len();
         for step in 0..count {
-            // Rotated, so that nobody is always last.
-            let viewer = &mut self.viewers[(self.rotation + step) % count];
+            let index = (self.rotation + step) % count;
+            let viewer = &mut self.viewers[index];
             let live = viewer.is_live(self.flushed_head);
-            let budget = if live { usize::MAX } else { CATCH_UP_PACKETS.min(catch_up_left) };
-            if budget == 0 || (live && !fresh) {
-                catching_up |= !live;
+            let budget = if live { usize::MAX } else { catch_up_left.min(CATCH_UP_PACKETS * ticks) };
+            if budget == 0 {
+                first_unserved.get_or_insert(index);
+                catching_up = true;
+                continue;
+            }
+            if live && !fresh {
                 continue;
             }
             let sent = viewer.send(&self.video, &self.audio, budget, out, socket);
@@ -199,10 +206,9 @@ impl EgressStream {
             }
         }
         out.flush(socket);
+        // Nobody is always last, and who got nothing this time comes first next time.
+        self.rotation = first_unserved.unwrap_or(self.rotation.wrapping_add(1));
         self.catching_up = catching_up;
-        if now >= self.next_catch_up {
-            self.next_catch_up = now + CATCH_UP_TICK;
-        }
         if bytes > 0 {
             self.stream.deliver_out.record_bytes(bytes, now);
         }
@@ -211,6 +217,17 @@ impl EgressStream {
             self.audio_since = None;
             self.flushed_head = self.video.head();
         }
+    }
+
+    /// Ticks of catching up that are due: more than one when a pass over many viewers took longer than a tick.
+    fn catch_up_ticks(&mut self, now: Instant) -> usize {
+        if now < self.next_catch_up {
+            return 0;
+        }
+        let late = now.saturating_duration_since(self.next_catch_up);
+        self.next_catch_up = now + CATCH_UP_TICK;
+        let missed = late.as_nanos() / CATCH_UP_TICK.as_nanos();
+        1 + usize::try_from(missed).unwrap_or(usize::MAX).min(CATCH_UP_MAX_TICKS - 1)
     }
 
     /// Answers one viewer's NACK.
