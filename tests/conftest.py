@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from playwright.async_api import Browser, async_playwright
 
-from support.browser import launch
-from support.publishers import SMALL, Publisher, card_publisher, write_clip
+from support.browser import CAMERA_FRAMES, launch
+from support.publishers import SMALL, Publisher, card_publisher, write_camera_file, write_clip
 from support.server import Server
 
 # One stream for each test that publishes, so that tests never wait for each other's endings.
@@ -51,9 +51,11 @@ async def own_server() -> AsyncIterator[Server]:
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def browser() -> AsyncIterator[Browser]:
+async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+    """Chromium, whose fake camera films the test card."""
+    camera = write_camera_file(tmp_path_factory.mktemp("camera") / "card.mjpeg", CAMERA_FRAMES)
     async with async_playwright() as playwright:
-        browser = await launch(playwright)
+        browser = await launch(playwright, camera)
         yield browser
         await browser.close()
 

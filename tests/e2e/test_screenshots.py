@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser
 
-from support.browser import DESKTOP, PHONE, open_page
-from support.publishers import Publisher
+from support.browser import DESKTOP, PHONE, go_live, open_page
+from support.publishers import SMALL, card_publisher
 from support.server import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
-
-PAGES = {
-    "index": ("/", DESKTOP),
-    "watch": ("/watch/main", DESKTOP),
-    "watch-phone": ("/watch/main", PHONE),
-    "studio": ("/studio", DESKTOP),
-    "studio-phone": ("/studio", PHONE),
-}
+SIZES = {"": DESKTOP, "-phone": PHONE}
 
 
-@pytest.mark.parametrize("name", PAGES)
-async def test_page(server: Server, browser: Browser, on_air: Publisher, name: str) -> None:
-    """Each page fits its screen (nothing to scroll sideways) and shows what it is for."""
-    path, size = PAGES[name]
-    async with open_page(browser, server.page(path), size=size) as watch:
-        if path.startswith("/watch"):
-            await watch.wait_transport("webrtc")
-            await watch.wait_more_frames(45)
-        else:
-            await watch.wait_text({"/": "main", "/studio": "go live"}[path], timeout_s=5)
-        assert await watch.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        await watch.screenshot(name)
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def site() -> AsyncIterator[Server]:
+    """A small site: one stream on air, two more."""
+    large = replace(SMALL, width=1280, height=720)
+    async with Server.with_streams("main", "studio", "garden") as server, card_publisher(server.rtmp_url(), large):
+        await server.wait_on_air()
+        yield server
+
+
+async def test_index(site: Server, browser: Browser) -> None:
+    """`/` says who is on air."""
+    async with open_page(browser, site.page("/")) as page:
+        await page.wait_text("main", timeout_s=5)
+        assert await page.fits_its_width()
+        await page.screenshot("index")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_watch(site: Server, browser: Browser, size: str) -> None:
+    """`/watch` shows the picture, on a phone too, with nothing to scroll sideways."""
+    async with open_page(browser, site.page("/watch/main"), size=SIZES[size]) as page:
+        await page.wait_transport("webrtc")
+        # The latency figure needs two samples of statistics.
+        await page.wait_more_frames(60)
+        assert await page.fits_its_width()
+        await page.screenshot(f"watch{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_studio(site: Server, browser: Browser, size: str) -> None:
+    """`/studio` on air: the camera, what viewers see, health and charts; on a phone too."""
+    async with open_page(browser, site.page("/studio"), size=SIZES[size]) as studio:
+        await go_live(studio, "studio", site.streams["studio"])
+        await studio.page.locator("#tally[data-tally=on_air]").wait_for(timeout=15_000)
+        await studio.wait_more_frames(120)
+        assert await studio.fits_its_width()
+        await studio.screenshot(f"studio{size}")
+    await site.wait_off_air("studio")

@@ -67,17 +67,21 @@ async def test_joins_in_the_middle_of_a_group_of_pictures(
     assert statistics.median(joins) <= JOIN_LIMIT_MS, [round(join) for join in joins]
 
 
-async def test_says_when_the_publisher_freezes_and_plays_on_when_it_returns(server: Server, browser: Browser) -> None:
+@pytest.mark.parametrize("webrtc", [True, False], ids=["webrtc", "hls"])
+async def test_says_when_the_publisher_freezes_and_plays_on_when_it_returns(
+    server: Server, browser: Browser, *, webrtc: bool
+) -> None:
     """Publisher freezes (SIGSTOP): the page says so in words within 3 s; returns -> plays without a reload."""
     async with card_publisher(server.rtmp_url("freeze")) as publisher:
         await server.wait_on_air("freeze")
-        async with open_page(browser, server.page("/watch/freeze")) as watch:
-            await watch.wait_transport("webrtc")
+        async with open_page(browser, server.page("/watch/freeze"), webrtc=webrtc) as watch:
+            await watch.wait_transport("webrtc" if webrtc else "hls")
             await watch.wait_more_frames(30)
             publisher.signal(signal.SIGSTOP)
             await watch.wait_text("picture stopped", timeout_s=WORDS_LIMIT_S)
             publisher.signal(signal.SIGCONT)
             await _assert_plays_again(watch)
+    await server.wait_off_air("freeze")
 
 
 @pytest.mark.parametrize("webrtc", [True, False], ids=["webrtc", "hls"])

@@ -33,6 +33,8 @@ _ARGUMENTS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
+# Frames of the file that the fake camera plays: longer than any test watches it, so that it starts over once at most.
+CAMERA_FRAMES = 600
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 _STRIP_READER = Path(__file__).with_name("strip_reader.js").read_text()
@@ -40,9 +42,14 @@ WHEP_JOIN = Path(__file__).with_name("whep_join.js").read_text()
 _NO_WEBRTC = "delete window.RTCPeerConnection; delete window.webkitRTCPeerConnection;"
 
 
-async def launch(playwright: Playwright) -> Browser:
-    """The system's Chromium; fails in words when it is missing (`apt-get install chromium`)."""
-    return await playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+async def launch(playwright: Playwright, camera: Path) -> Browser:
+    """The system's Chromium; Playwright says so when it is missing (`apt-get install chromium`).
+
+    Args:
+        camera: A Motion JPEG file that its fake camera plays in a loop.
+    """
+    arguments = [*_ARGUMENTS, f"--use-file-for-fake-video-capture={camera}"]
+    return await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
 
 
 @dataclass
@@ -106,8 +113,25 @@ class WatchPage:
         except AssertionError as error:
             raise AssertionError(f"{error}; the page says: {await self.text()!r}; {await self.facts()}") from None
 
+    async def fits_its_width(self) -> bool:
+        """Whether there is nothing to scroll sideways."""
+        fits: bool = await self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        return fits
+
     async def screenshot(self, name: str) -> None:
         await self.page.screenshot(path=image_path(name))
+
+
+async def go_live(studio: WatchPage, stream: str, key: str) -> None:
+    """On `/studio`: names the stream, waits for the camera's picture and presses the button."""
+    page = studio.page
+    await page.fill("#stream-name", stream)
+    await page.fill("#stream-key", key)
+    await page.locator("#turn-on-camera").or_(page.locator("#preview")).first.wait_for()
+    if await page.locator("#turn-on-camera").is_visible():
+        await page.click("#turn-on-camera")
+    await page.wait_for_function("document.querySelector('#preview')?.videoWidth > 2")
+    await page.click("#go-live")
 
 
 # Text of the page and of open shadow roots, as far as it is displayed.

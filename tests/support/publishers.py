@@ -10,12 +10,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import av
+from av.video.stream import VideoStream
 
 from support.seen import SeenFrame, missing_pictures
 from support.server import REPOSITORY
 from support.waiting import wait_until
-from tallylight.demo import publisher_environment
+from tallylight.demo import publisher_environment, testcard
 from tallylight.demo.encoding import CardPublication, CardSettings
 
 # Small enough that two cores can encode, serve and decode it several times over.
@@ -123,6 +126,23 @@ def whip_muxer_publisher(url: str, key: str) -> Publisher:
     return Publisher(
         [sys.executable, str(Path(__file__).with_name("whip_muxer.py")), url], {"TALLYLIGHT_WHIP_KEY": key}
     )
+
+
+def write_camera_file(path: Path, frames: int) -> Path:
+    """Motion JPEG of the card, frame 0 first, for Chromium's fake camera."""
+    with av.open(str(path), "w", format="mjpeg") as container:
+        stream = cast("VideoStream", container.add_stream("mjpeg", rate=SMALL.frame_rate))
+        stream.width, stream.height, stream.pix_fmt = SMALL.width, SMALL.height, "yuvj420p"
+        for number in range(frames):
+            picture = testcard.draw(number, SMALL.width, SMALL.height, SMALL.frame_rate)
+            # JPEG is full range; without the conversion black would be grey.
+            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p").reformat(
+                format="yuvj420p", src_color_range="MPEG", dst_color_range="JPEG"
+            )
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
 
 
 def write_clip(path: Path, settings: CardSettings, duration_s: int, first_frame: int = 0) -> Path:

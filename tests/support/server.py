@@ -33,13 +33,14 @@ STOP_LIMIT_S = 3.0
 
 
 class Server:
-    """`tallylight serve` and what it answers. Use `async with Server.started() as server`."""
+    """`tallylight serve` (or `demo`) and what it answers. Use `async with Server.started() as server`."""
 
     def __init__(
         self, data_dir: Path, streams: dict[str, str], extra_environment: dict[str, str] | None = None
     ) -> None:
         self.data_dir = data_dir
         self.streams = streams
+        self.command = "serve"
         self.http_port, self.rtmp_port, self.internal_port = (processes.free_port() for _ in range(3))
         self.environment = {
             **{name: value for name, value in os.environ.items() if name in _INHERITED or not name.startswith(_PREFIX)},
@@ -63,10 +64,14 @@ class Server:
         )
 
     @classmethod
-    def with_streams(cls, *names: str, extra_environment: dict[str, str] | None = None) -> Server:
+    def with_streams(
+        cls, *names: str, command: str = "serve", extra_environment: dict[str, str] | None = None
+    ) -> Server:
         """A server, not yet started, with these streams and fresh keys; its path is short enough for Unix sockets."""
         directory = Path(tempfile.mkdtemp(prefix="tally-")) / "data"
-        return cls(directory, {name: secrets.token_urlsafe(24) for name in names or ("main",)}, extra_environment)
+        server = cls(directory, {name: secrets.token_urlsafe(24) for name in names or ("main",)}, extra_environment)
+        server.command = command
+        return server
 
     async def __aenter__(self) -> Server:
         await self.start()
@@ -108,7 +113,7 @@ class Server:
         """Starts the process and returns at once."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(TALLYLIGHT), "serve"],
+                [str(TALLYLIGHT), self.command],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
