@@ -63,7 +63,9 @@ fn write_playlist(out: &mut String, snapshot: &Snapshot, skipped: usize) -> fmt:
         }
         write_segment(out, snapshot, segment, index >= first_with_parts)?;
     }
-    if !snapshot.ended {
+    // No hint over a discontinuity: hls.js counts the hinted part to the segment before it, and then refuses the
+    // playlist that says otherwise ("discontinuity sequence mismatch").
+    if !snapshot.ended && !snapshot.discontinuity_next {
         let next = Resource::Part { window: snapshot.first_msn, index: snapshot.next_part };
         writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{next}\"")?;
     }

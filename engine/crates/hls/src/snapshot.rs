@@ -30,6 +30,8 @@ pub struct Snapshot {
     /// Media sequence number of the segment that is incomplete or comes next.
     pub(crate) next_msn: u64,
     pub(crate) ended: bool,
+    /// The next part does not continue the last one.
+    pub(crate) discontinuity_next: bool,
     pub(crate) texts: Texts,
 }
 

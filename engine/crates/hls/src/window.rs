@@ -185,6 +185,7 @@ impl Window {
             inits: self.inits.clone(),
             next_msn: self.next_msn,
             ended: self.ended,
+            discontinuity_next: self.discontinuity,
             texts: Default::default(),
         }
     }

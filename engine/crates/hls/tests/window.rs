@@ -117,7 +117,9 @@ fn a_discontinuity_is_marked_where_the_publisher_returned() {
     publisher.window.end();
     assert_eq!(publisher.playlist().hint, None, "nothing is promised while nobody publishes");
     publisher.connect();
+    assert_eq!(publisher.playlist().hint, None, "nor over a discontinuity that no part has marked yet");
     publisher.send(3, 10);
+    assert!(publisher.playlist().hint.is_some());
     let playlist = publisher.playlist();
     let marks: Vec<_> = playlist.segments.iter().map(|segment| segment.discontinuity).collect();
     assert_eq!(marks, [false, false, true]);
