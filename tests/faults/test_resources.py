@@ -73,7 +73,7 @@ async def _publish_once(server: Server) -> None:
 
 
 async def _nobody_watches(server: Server) -> bool:
-    return (await server.stream())["viewers"]["webrtc"] == 0
+    return not (await server.stream())["viewers"]["webrtc"]
 
 
 async def _no_sessions(server: Server) -> bool:

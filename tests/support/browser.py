@@ -39,6 +39,13 @@ DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 _STRIP_READER = Path(__file__).with_name("strip_reader.js").read_text()
 WHEP_JOIN = Path(__file__).with_name("whep_join.js").read_text()
+# Chromium names its fake camera after the file's path; pictures in the documentation should name no machine's paths.
+_CAMERA_NAME = """
+const label = Object.getOwnPropertyDescriptor(MediaDeviceInfo.prototype, "label").get;
+Object.defineProperty(MediaDeviceInfo.prototype, "label", {
+  get() { return this.kind === "videoinput" ? "Test card camera" : label.call(this); },
+});
+"""
 _NO_WEBRTC = "delete window.RTCPeerConnection; delete window.webkitRTCPeerConnection;"
 
 
@@ -166,6 +173,7 @@ async def open_page(
         permissions=["camera", "microphone"],
     )
     await context.add_init_script(_STRIP_READER if webrtc else _NO_WEBRTC + _STRIP_READER)
+    await context.add_init_script(f"if (window.MediaDeviceInfo) {{ {_CAMERA_NAME} }}")
     page = await context.new_page()
     watch = WatchPage(page)
     page.on("pageerror", lambda error: watch.errors.append(str(error)))

@@ -10,10 +10,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
-from av.video.stream import VideoStream
 
 from support.seen import SeenFrame, missing_pictures
 from support.server import REPOSITORY
@@ -131,7 +130,7 @@ def whip_muxer_publisher(url: str, key: str) -> Publisher:
 def write_camera_file(path: Path, frames: int) -> Path:
     """Motion JPEG of the card, frame 0 first, for Chromium's fake camera."""
     with av.open(str(path), "w", format="mjpeg") as container:
-        stream = cast("VideoStream", container.add_stream("mjpeg", rate=SMALL.frame_rate))
+        stream = container.add_stream("mjpeg", rate=SMALL.frame_rate)
         stream.width, stream.height, stream.pix_fmt = SMALL.width, SMALL.height, "yuvj420p"
         for number in range(frames):
             picture = testcard.draw(number, SMALL.width, SMALL.height, SMALL.frame_rate)
