@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -97,4 +98,6 @@ async def _refused(server: Server) -> tuple[int, str]:
     await server.engine.aclose()
     output = server.log()
     assert "Traceback" not in output, output
+    if not before:
+        shutil.rmtree(server.data_dir.parent, ignore_errors=True)
     return code, output
