@@ -34,6 +34,8 @@ async def test_control_plane_killed_while_on_air(own_server: Server) -> None:
         session = (await server.wait_on_air())["session"]
         async with WhepViewer(server.http, "main") as viewer, HlsRecorder(server.http) as recorder:
             await viewer.wait_frames(30)
+            # Steady state: a spare is loaded a few seconds after the start, and it is what makes the return quick.
+            await wait_until(lambda: "control_standby" in server.log(), 20, "the spare control plane")
             killed = server.control_plane_pid()
             os.kill(killed, signal.SIGKILL)
             killed_at_s = time.monotonic()

@@ -15,6 +15,8 @@ from av.video.stream import VideoStream
 
 from tallylight.demo import testcard
 
+# What `CardSettings.video_codec` may be; the last three go over E-RTMP.
+VIDEO_CODECS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
 SAMPLE_RATE_HZ = 48_000
 _AUDIO_BITRATE_BPS = 128_000
 _AUDIO_FRAME_SAMPLES = 1024  # of AAC; Opus takes 960, and the encoder says which
@@ -153,6 +155,11 @@ def _codec_options(settings: CardSettings) -> dict[str, str]:
         keyframes = max(1, round(settings.gop_s * settings.frame_rate))
         parameters = f"keyint={keyframes}:min-keyint={keyframes}:scenecut=0:pools=1:frame-threads=1:log-level=error"
         return {"preset": "ultrafast", "x265-params": parameters, **tune}
+    if settings.video_codec == "libvpx-vp9":
+        return {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "auto-alt-ref": "0"}
+    if settings.video_codec == "libsvtav1":
+        # Without the low-delay structure (pred-struct) it reorders and holds back half a second.
+        return {"preset": "11", "svtav1-params": "pred-struct=1:lp=1:scd=0", "maxrate": str(settings.bitrate_bps)}
     return {"preset": "ultrafast", "sc_threshold": "0", "forced-idr": "1", **rate, **tune}
 
 

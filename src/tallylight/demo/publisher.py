@@ -23,7 +23,7 @@ from contextlib import contextmanager
 import av
 
 from tallylight.demo import URL_VARIABLE
-from tallylight.demo.encoding import CardPublication, CardSettings
+from tallylight.demo.encoding import VIDEO_CODECS, CardPublication, CardSettings
 from tallylight.demo.pace import Backoff, FramePace
 
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bitrate", type=int, default=standard.bitrate_bps, help="of the video, in bit/s")
     parser.add_argument("--gop-seconds", type=float, default=standard.gop_s)
     parser.add_argument("--b-frames", type=int, default=standard.b_frames)
-    parser.add_argument("--video-codec", choices=["libx264", "libx265"], default=standard.video_codec)
+    parser.add_argument("--video-codec", choices=VIDEO_CODECS, default=standard.video_codec)
     parser.add_argument("--audio-codec", choices=["aac", "libopus"], default=standard.audio_codec)
     parser.add_argument("--once", action="store_true", help="end when the publication ends instead of trying again")
     parser.add_argument("--exit-when-stdin-closes", action="store_true")
