@@ -2,7 +2,8 @@
 
 `python fake_engine.py --config FILE`. Tests steer it over its socket:
 `PUT /fake/streams/NAME` with a StreamStatus puts a stream on air, `POST /fake/events` with an event appends it.
-`FAKE_ENGINE_FATAL=1` makes it refuse to start, `FAKE_ENGINE_ENDS=1` makes it end at once without a word.
+`FAKE_ENGINE_FATAL=1` makes it refuse to start, `FAKE_ENGINE_ENDS=1` makes it end at once without a word,
+`FAKE_ENGINE_VERSION` is what it says of itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import sys
 import uuid
 from pathlib import Path
 from typing import Any
+
+from tallylight import __version__
 
 FATAL = {"fatal": {"code": "port_in_use", "message": "udp port 9 is taken by a test.", "fix": "Free it."}}
 HEARTBEAT_S = 0.5
@@ -138,6 +141,9 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def main() -> int:
+    if "--version" in sys.argv:
+        print(os.environ.get("FAKE_ENGINE_VERSION", f"tallylight-engine {__version__}"))
+        return 0
     if os.environ.get("FAKE_ENGINE_ENDS"):
         return 7
     if os.environ.get("FAKE_ENGINE_FATAL"):

@@ -72,6 +72,12 @@ def test_an_engine_that_cannot_be_run(serve: Serve, short_path: Path) -> None:
     assert_refused(serve(TALLYLIGHT_ENGINE_BINARY=str(broken)), "engine_missing", "cannot be run")
 
 
+@pytest.mark.parametrize("said", ["tallylight-engine 0.0.1", "something else", ""])
+def test_an_engine_of_another_version(serve: Serve, said: str) -> None:
+    process = serve(FAKE_ENGINE_VERSION=said)
+    assert_refused(process, "engine_mismatch", "is not the engine of this Tallylight", "fix: Run `make build`")
+
+
 def test_an_engine_that_refuses_is_translated(serve: Serve) -> None:
     assert_refused(serve(FAKE_ENGINE_FATAL="1"), "port_in_use", "udp port 9 is taken by a test.", "fix: Free it.")
 

@@ -4,11 +4,13 @@ import errno
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallylight import __version__
 from tallylight.config import Settings
 from tallylight.errors import StartError
 
@@ -16,6 +18,8 @@ ENGINE_NAME = "tallylight-engine"
 # A server that was killed takes its children with it within this time (they see their standard input close).
 LEFTOVER_GRACE_S = 3.0
 _POLL_S = 0.05
+# A program that does nothing but print; a cold disk adds most of it.
+_VERSION_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,35 @@ def find_engine(settings: Settings) -> Path:
             "Run `make build`, or set TALLYLIGHT_ENGINE_BINARY.",
         )
     return Path(found)
+
+
+def check_engine_version(binary: Path) -> None:
+    """Asks the engine which one it is: another version, or another program, would fail later and in riddles.
+
+    Raises:
+        StartError: `engine_mismatch`.
+    """
+    expected = f"{ENGINE_NAME} {__version__}"
+    try:
+        asked = subprocess.run(
+            [binary, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_VERSION_TIMEOUT_S,
+            check=False,
+        )
+    except OSError:
+        return  # starting it fails in the same way, and says why
+    except subprocess.TimeoutExpired:
+        said = "nothing"
+    else:
+        said = repr(asked.stdout.strip()[:80]) if asked.stdout.strip() else "nothing"
+        if asked.stdout.strip() == expected:
+            return
+    raise StartError(
+        "engine_mismatch",
+        f"{binary} is not the engine of this Tallylight: asked for its version it says {said} instead of '{expected}'.",
+        "Run `make build`, or unset TALLYLIGHT_ENGINE_BINARY.",
+    )

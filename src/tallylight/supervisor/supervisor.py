@@ -13,7 +13,7 @@ import structlog
 
 from tallylight.config import PREFIX, Settings, unknown_variables
 from tallylight.paths import DataDirectory, prepare, prepare_run_directory, remove_run_directory
-from tallylight.supervisor.checks import LEFTOVER_GRACE_S, check_ports, find_engine
+from tallylight.supervisor.checks import LEFTOVER_GRACE_S, check_engine_version, check_ports, find_engine
 from tallylight.supervisor.engine_config import write_engine_config
 from tallylight.supervisor.lock import DataLock
 from tallylight.supervisor.part import Part, PartSpec
@@ -68,6 +68,7 @@ class Supervisor:
         return dict(os.environ) | {f"{PREFIX}DATA_DIR": str(self.settings.data_dir)}
 
     async def _start(self, engine_binary: Path, when_ready: Callable[["Supervisor"], Awaitable[None]]) -> None:
+        await asyncio.to_thread(check_engine_version, engine_binary)
         config = write_engine_config(self.settings, self.data)
         environment = self.child_environment()
         engine = PartSpec(
