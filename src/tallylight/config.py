@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     public_ips: Annotated[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...], NoDecode] = ()
     bootstrap_streams: Annotated[tuple[BootstrapStream, ...], NoDecode] = Field(default=(), repr=False)
     ice_servers: Annotated[tuple[IceServer, ...], Field(max_length=16)] = ()
+    # Half an hour covers a streamer's restarted computer; beyond that it is another broadcast.
+    reconnect_window_s: Annotated[int, Field(ge=0, le=1800)] = 60
     engine_binary: Path | None = None
     audit_nonces: bool = False
 

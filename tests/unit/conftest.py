@@ -75,7 +75,7 @@ async def control(data: DataDirectory, engine: FakeEngine) -> AsyncIterator[Cont
 @pytest.fixture
 def no_blocking_calls(control: Control) -> Iterator[None]:
     """Once it serves, the control plane may not block its event loop: that fails the test."""
-    blocker = BlockBuster([f"tallylight.{package}" for package in ("api", "streams", "engine", "db")])
+    blocker = BlockBuster([f"tallylight.{package}" for package in ("api", "streams", "broadcasts", "engine", "db")])
     blocker.activate()
     yield
     blocker.deactivate()

@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from tallylight.db import Database
+from tallylight.db import Database, database
 from tallylight.db.database import HEAD_REVISION, MIGRATIONS, DatabaseError
 from tallylight.db.models import Base
 
@@ -19,10 +19,10 @@ def path(tmp_path: Path) -> Path:
 
 
 async def migrated(path: Path) -> None:
-    database = Database(path)
-    await database.migrate()
-    await database.ping()
-    await database.close()
+    opened = Database(path)
+    await opened.migrate()
+    await opened.ping()
+    await opened.close()
 
 
 async def test_the_head_is_the_newest_file() -> None:
@@ -45,15 +45,30 @@ async def test_migrations_make_what_the_models_say(path: Path) -> None:
     assert differences == []
 
 
+async def test_a_database_of_the_first_revision_keeps_its_streams(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as then:
+        then.setattr(database, "HEAD_REVISION", "0001")
+        await migrated(path)
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "INSERT INTO streams VALUES (1, 'main', '', x'00', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"
+    )
+    connection.commit()
+    assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'broadcasts'").fetchall() == []
+    await migrated(path)
+    assert connection.execute("SELECT name FROM streams").fetchall() == [("main",)]
+    assert connection.execute("SELECT count(*) FROM broadcasts").fetchall() == [(0,)]
+
+
 async def test_writes_survive_a_power_cut(path: Path) -> None:
     await migrated(path)
-    database = Database(path)
-    async with database.session() as session:
+    opened = Database(path)
+    async with opened.session() as session:
         connection = await session.connection()
         modes = [
             (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")
         ]
-    await database.close()
+    await opened.close()
     assert modes == ["wal", 2]
 
 

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from tallylight import __version__
-from tallylight.api import engine_routes, problems, server_info, streams
+from tallylight.api import broadcasts, engine_routes, problems, server_info, streams
 from tallylight.api.control import Control
 from tallylight.api.limits import AnswerHeaders, BodyLimit
 
@@ -14,7 +14,7 @@ def public_app(control: Control) -> FastAPI:
         title="Tallylight", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
     app.state.control = control
-    for router in (streams.router, server_info.router, engine_routes.router):
+    for router in (streams.router, broadcasts.router, server_info.router, engine_routes.router):
         app.include_router(router)
     _finish(app)
     return app

@@ -10,6 +10,8 @@ import structlog
 from fastapi import Depends, Request
 
 from tallylight.api.auth import load_admin_token
+from tallylight.broadcasts.reconciler import Reconciler
+from tallylight.broadcasts.store import BroadcastStore
 from tallylight.config import Settings
 from tallylight.db import Database
 from tallylight.engine.client import EngineAwayError, EngineClient
@@ -32,6 +34,7 @@ class Control:
     engine: EngineClient
     streams: StreamStore
     admission: Admission
+    broadcasts: BroadcastStore
 
     async def take_off_air(self, name: str) -> None:
         """Cuts a stream's publisher. An engine that is away will be told when it is back (`remove_strangers`)."""
@@ -51,25 +54,35 @@ class Control:
 
 @asynccontextmanager
 async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator[Control]:
-    """Opens the database, brings it up to date, and follows the engine's events until the block ends."""
+    """Opens the database, brings it up to date; follows the engine and keeps broadcasts true until the block ends."""
     database = Database(data.database)
     try:
         await database.migrate()
         streams = StreamStore(database, data.first_run)
         await streams.provision(settings.bootstrap_streams)
         async with EngineClient(data.engine_socket) as engine:
-            control = Control(settings, load_admin_token(data), database, engine, streams, Admission(streams))
-            follower = asyncio.create_task(EventFollower(engine, _log_event, control.remove_strangers).run())
+            broadcasts = BroadcastStore(database)
+            admission = Admission(streams)
+            control = Control(settings, load_admin_token(data), database, engine, streams, admission, broadcasts)
+            reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s)
+
+            async def hear(event: EngineEvent) -> None:
+                _log_event(event)
+                reconciler.hint(event.event)
+
+            follower = EventFollower(engine, hear, control.remove_strangers)
+            tasks = [asyncio.create_task(part.run()) for part in (follower, reconciler)]
             try:
                 yield control
             finally:
-                follower.cancel()
-                await asyncio.gather(follower, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await database.close()
 
 
-async def _log_event(event: EngineEvent) -> None:
+def _log_event(event: EngineEvent) -> None:
     # The engine has logged it already; this shows only that it arrived.
     log.debug("engine_event", name=event.event, stream=event.stream, seq=event.seq)
 

@@ -42,10 +42,12 @@ class StreamView(StreamStatus):
 
     title: str
     created_at: datetime
+    # The broadcast that has not ended, if there is one.
+    broadcast_id: str | None
 
     @classmethod
-    def of(cls, stream: Stream, status: StreamStatus) -> Self:
-        return cls(**status.model_dump(), title=stream.title, created_at=stream.created_at)
+    def of(cls, stream: Stream, status: StreamStatus, broadcast_id: str | None) -> Self:
+        return cls(**status.model_dump(), title=stream.title, created_at=stream.created_at, broadcast_id=broadcast_id)
 
 
 class StreamList(BaseModel):

@@ -17,6 +17,7 @@ log = structlog.get_logger()
 
 # Every code that this API can answer with, and its status.
 STATUSES: dict[str, HTTPStatus] = {
+    "broadcast_unknown": HTTPStatus.NOT_FOUND,
     "database_away": HTTPStatus.SERVICE_UNAVAILABLE,
     "engine_away": HTTPStatus.SERVICE_UNAVAILABLE,
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,

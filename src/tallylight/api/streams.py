@@ -20,8 +20,12 @@ async def list_streams(control: ControlPlane) -> StreamList:
     """All streams by name, with what is on air now."""
     live = await control.engine.streams()
     streams = await control.streams.all()
+    broadcasts = await control.broadcasts.open_ids()
     return StreamList(
-        streams=[StreamView.of(stream, live.get(stream.name) or off_air(stream.name)) for stream in streams]
+        streams=[
+            StreamView.of(stream, live.get(stream.name) or off_air(stream.name), broadcasts.get(stream.name))
+            for stream in streams
+        ]
     )
 
 
@@ -37,7 +41,8 @@ async def create_stream(wanted: NewStream, control: ControlPlane, response: Resp
 async def get_stream(name: Name, control: ControlPlane) -> StreamView:
     """One stream, on air or not."""
     stream = await control.streams.get(name)
-    return StreamView.of(stream, await control.engine.stream(name) or off_air(name))
+    broadcast_id = (await control.broadcasts.open_ids()).get(name)
+    return StreamView.of(stream, await control.engine.stream(name) or off_air(name), broadcast_id)
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[AdminOnly])

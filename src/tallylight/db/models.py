@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, Integer, LargeBinary, String
+from sqlalchemy import BigInteger, DateTime, Float, Index, Integer, LargeBinary, String, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -46,3 +46,41 @@ class Installation(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     provisioned_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class BroadcastRow(Base):
+    """One time on air of a stream; `tallylight.broadcasts.lifecycle.Broadcast` says what the columns mean.
+
+    It names its stream, which may be gone by now. `number` grows with each start.
+    """
+
+    __tablename__ = "broadcasts"
+    __table_args__ = (
+        # Whatever the code does: a stream has at most one broadcast that has not ended.
+        Index(
+            "broadcasts_open",
+            "stream",
+            unique=True,
+            sqlite_where=text("status != 'ENDED'"),
+            postgresql_where=text("status != 'ENDED'"),
+        ),
+        Index("broadcasts_of_stream", "stream", "number"),
+    )
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[str] = mapped_column(String(32), unique=True)
+    stream: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(16))
+    stream_type: Mapped[str] = mapped_column(String(32))
+    session: Mapped[str] = mapped_column(String(64))
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    boot_id: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_media_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    end_reason: Mapped[str | None] = mapped_column(String(64))
+    peak_viewers: Mapped[int] = mapped_column(Integer)
+    average_viewers: Mapped[float] = mapped_column(Float)
+    measured_s: Mapped[float] = mapped_column(Float)

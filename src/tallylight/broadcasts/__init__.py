@@ -1,0 +1,1 @@
+"""Broadcasts: each time on air of a stream, from its first media to its end."""

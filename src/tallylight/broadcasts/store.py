@@ -1,0 +1,92 @@
+"""Broadcasts in the database."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from tallylight.broadcasts.lifecycle import Broadcast, Change, Status
+from tallylight.db import BroadcastRow, Database
+from tallylight.errors import TallylightError
+
+
+class BroadcastUnknownError(TallylightError):
+    def __init__(self, broadcast_id: str) -> None:
+        super().__init__("broadcast_unknown", f"There is no broadcast {broadcast_id!r}.")
+
+
+class BroadcastStore:
+    """Finds broadcasts, and changes each only from the state that the change was made for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self) -> list[Broadcast]:
+        """Every broadcast that has not ended; at most one of each stream."""
+        async with self._database.session() as session:
+            rows = await session.scalars(select(BroadcastRow).where(BroadcastRow.status != Status.ENDED))
+            return [_read(row) for row in rows]
+
+    async def open_ids(self) -> dict[str, str]:
+        """Ids of those, by stream."""
+        return {broadcast.stream: broadcast.id for broadcast in await self.open()}
+
+    async def get(self, broadcast_id: str) -> Broadcast:
+        """Raises BroadcastUnknownError."""
+        async with self._database.session() as session:
+            row = await session.scalar(select(BroadcastRow).where(BroadcastRow.id == broadcast_id))
+        if row is None:
+            raise BroadcastUnknownError(broadcast_id)
+        return _read(row)
+
+    async def newest(self, limit: int, stream: str | None = None, before: str | None = None) -> list[Broadcast]:
+        """The newest first, of one stream or all, older than the broadcast `before`. Raises BroadcastUnknownError."""
+        query = select(BroadcastRow).order_by(BroadcastRow.number.desc()).limit(limit)
+        if stream is not None:
+            query = query.where(BroadcastRow.stream == stream)
+        async with self._database.session() as session:
+            if before is not None:
+                number = await session.scalar(select(BroadcastRow.number).where(BroadcastRow.id == before))
+                if number is None:
+                    raise BroadcastUnknownError(before)
+                query = query.where(BroadcastRow.number < number)
+            return [_read(row) for row in await session.scalars(query)]
+
+    async def apply(self, changes: Sequence[Change]) -> list[Change]:
+        """Makes the changes whose row is still as it was; returns these."""
+        made: list[Change] = []
+        async with self._database.session() as session:
+            for change in changes:
+                if (before := change.before) is None:
+                    continue
+                updated = await session.scalar(
+                    update(BroadcastRow)
+                    .where(
+                        BroadcastRow.id == before.id,
+                        BroadcastRow.status == before.status,
+                        BroadcastRow.session == before.session,
+                        BroadcastRow.epoch == before.epoch,
+                        BroadcastRow.expires_at == before.expires_at,
+                    )
+                    .values(asdict(change.after))
+                    .returning(BroadcastRow.number)
+                )
+                if updated is not None:
+                    made.append(change)
+        made += [change for change in changes if change.before is None and await self._insert(change.after)]
+        return made
+
+    async def _insert(self, broadcast: Broadcast) -> bool:
+        """False when the stream has an open broadcast already: another control plane was quicker."""
+        try:
+            async with self._database.session() as session:
+                session.add(BroadcastRow(**asdict(broadcast)))
+        except IntegrityError:
+            return False
+        return True
+
+
+def _read(row: BroadcastRow) -> Broadcast:
+    values = {field.name: getattr(row, field.name) for field in fields(Broadcast)}
+    return Broadcast(**values | {"status": Status(row.status)})
