@@ -29,13 +29,18 @@ class EngineClient:
 
     def __init__(self, socket: Path) -> None:
         self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(socket)), base_url="http://engine", timeout=REQUEST_TIMEOUT_S, trust_env=False
+            transport=httpx.AsyncHTTPTransport(uds=str(socket)),
+            base_url="http://engine",
+            timeout=REQUEST_TIMEOUT_S,
+            trust_env=False,
         )
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         await self._http.aclose()
 
     @property

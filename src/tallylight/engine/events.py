@@ -1,4 +1,7 @@
-"""The engine's events, followed for as long as the control plane lives. Events are hints; the engine's answers are the truth."""
+"""The engine's events, followed for as long as the control plane lives.
+
+Events are hints; the engine's answers are the truth.
+"""
 
 import asyncio
 import json
@@ -24,8 +27,8 @@ MAX_LINE_BYTES = 64 * 1024
 class EventFollower:
     """Reads the engine's events and hands each to `on_event`; after each new connection calls `on_connected` first.
 
-    `on_connected` is the place to ask the engine what is true now. Both run one after the other, so a slow one delays the next event
-    (the engine keeps 1,000 for us).
+    `on_connected` is the place to ask the engine what is true now. Both run one after the other, so a slow one delays
+    the next event (the engine keeps 1,000 for us).
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class EventFollower:
         if health.boot_id != self._boot_id:
             self._boot_id, self._last_seq = health.boot_id, 0
         timeout = httpx.Timeout(1.0, read=SILENCE_TIMEOUT_S)
-        async with self._engine.http.stream("GET", "/v1/events", params={"after": self._last_seq}, timeout=timeout) as response:
+        async with self._engine.http.stream(
+            "GET", "/v1/events", params={"after": self._last_seq}, timeout=timeout
+        ) as response:
             if response.status_code != httpx.codes.OK:
                 raise EngineAwayError(f"status {response.status_code}")
             log.info("engine_events_connected", boot_id=health.boot_id, after=self._last_seq)

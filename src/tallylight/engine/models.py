@@ -1,4 +1,7 @@
-"""What crosses the border to the engine, as in docs/engine-api.md. Unknown fields are kept out of the way, not refused."""
+"""What crosses the border to the engine, as in docs/engine-api.md.
+
+Unknown fields are kept out of the way, not refused.
+"""
 
 from typing import Annotated, Any, Literal
 
