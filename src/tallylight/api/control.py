@@ -9,7 +9,7 @@ from typing import Annotated
 import structlog
 from fastapi import Depends, Request
 
-from tallylight.api.auth import load_admin_token
+from tallylight.api.auth import load_token
 from tallylight.config import Settings
 from tallylight.db import Database
 from tallylight.engine.client import EngineAwayError, EngineClient
@@ -28,6 +28,7 @@ class Control:
 
     settings: Settings
     admin_token: str
+    internal_token: str
     database: Database
     engine: EngineClient
     streams: StreamStore
@@ -58,7 +59,15 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
         streams = StreamStore(database, data.first_run)
         await streams.provision(settings.bootstrap_streams)
         async with EngineClient(data.engine_socket) as engine:
-            control = Control(settings, load_admin_token(data), database, engine, streams, Admission(streams))
+            control = Control(
+                settings,
+                load_token(data.admin_token),
+                load_token(data.internal_token),
+                database,
+                engine,
+                streams,
+                Admission(streams),
+            )
             follower = asyncio.create_task(EventFollower(engine, _log_event, control.remove_strangers).run())
             try:
                 yield control
