@@ -29,6 +29,11 @@ class DataDirectory:
         return self.root / "admin-token"
 
     @property
+    def internal_token(self) -> Path:
+        """The bearer token of the internal listener."""
+        return self.root / "internal-token"
+
+    @property
     def first_run(self) -> Path:
         """The key of the stream made at the first start, until it is rotated or deleted."""
         return self.root / "first-run.txt"

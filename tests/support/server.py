@@ -103,6 +103,14 @@ class Server:
     def rtmp_url(self, stream: str = "main") -> str:
         return f"rtmp://127.0.0.1:{self.rtmp_port}/live/{self.streams[stream]}"
 
+    @property
+    def internal_token(self) -> str:
+        return (self.data_dir / "internal-token").read_text().strip()
+
+    def internal(self, path: str, credentials: str = "") -> str:
+        """An address on the internal listener; `credentials` as `USER:PASSWORD@`."""
+        return f"http://{credentials}127.0.0.1:{self.internal_port}/internal/{path}"
+
     def page(self, path: str) -> str:
         return f"{self.url}{path}"
 

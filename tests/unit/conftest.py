@@ -17,7 +17,7 @@ import pytest
 from blockbuster import BlockBuster
 
 from support.processes import free_port
-from tallylight.api.app import public_app
+from tallylight.api.app import internal_app, public_app
 from tallylight.api.control import Control, open_control
 from tallylight.config import Settings
 from tallylight.paths import DataDirectory, prepare, prepare_run_directory
@@ -95,6 +95,15 @@ async def admin(control: Control, no_blocking_calls: None) -> AsyncIterator[http
     transport = httpx.ASGITransport(app=public_app(control), raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {control.admin_token}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+async def internal(control: Control, no_blocking_calls: None) -> AsyncIterator[httpx.AsyncClient]:
+    """The internal listener with its token."""
+    transport = httpx.ASGITransport(app=internal_app(control), raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {control.internal_token}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://internal", headers=headers) as client:
         yield client
 
 

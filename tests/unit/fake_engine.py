@@ -32,6 +32,10 @@ class FakeEngine:
         self.streams: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
         self.cut: list[str] = []
+        self.sessions: list[dict[str, Any]] = []
+        self.workers: list[dict[str, Any]] = []
+        # Pieces of the taps' answers by stream, or (a dict) why there is none.
+        self.taps: dict[str, list[bytes] | dict[str, Any]] = {}
         self.changed = asyncio.Event()
         self.refuse = False
         self.connections: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
@@ -44,6 +48,9 @@ class FakeEngine:
                 body = await reader.readexactly(length)
                 if target.startswith("/v1/events"):
                     await self._stream_events(writer, int(target.partition("after=")[2] or 0))
+                    break
+                if target.endswith("/tap") and isinstance(pieces := self.taps.get(target.split("/")[3]), list):
+                    await _stream(writer, pieces)
                     break
                 status, answer = self.answer(method, target, json.loads(body) if body else None)
                 payload = b"" if answer is None else json.dumps(answer).encode()
@@ -59,7 +66,14 @@ class FakeEngine:
         match method, target.strip("/").split("/"):
             case "GET", ["v1", "health"]:
                 facts = {"version": "0.1.0", "boot_id": self.boot_id, "pid": os.getpid(), "uptime_s": 1.0}
-                return 200, {"status": "pass", "workers": [], **facts}
+                return 200, {"status": "pass", "workers": self.workers, **facts}
+            case "GET", ["v1", "sessions"]:
+                return 200, {"sessions": self.sessions}
+            case "GET", ["v1", "streams", name, "tap"]:
+                refusal = self.taps.get(name)
+                if isinstance(refusal, dict):
+                    return refusal["status"], refusal
+                return 404, {"code": "nothing_on_air", "detail": "Nothing is on air on this stream."}
             case "GET", ["v1", "streams"]:
                 return 200, {"streams": list(self.streams.values())}
             case "GET", ["v1", "streams", name] if name in self.streams:
@@ -100,6 +114,13 @@ class FakeEngine:
             await writer.drain()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), HEARTBEAT_S)
+
+
+async def _stream(writer: asyncio.StreamWriter, pieces: list[bytes]) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for piece in (*pieces, b""):
+        writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        await writer.drain()
 
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[str, str, int] | None:

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tallylight.api.app import internal_app
 from tallylight.api.control import Control
 from tallylight.api.limits import MAX_BODY_BYTES
 from tallylight.engine.models import StreamStatus, off_air
@@ -18,12 +17,13 @@ from unit.fake_engine import FakeEngine
 PROBLEM = "application/problem+json"
 
 
-def on_air(name: str) -> dict[str, Any]:
+def on_air(name: str, **fields: Any) -> dict[str, Any]:
     status = off_air(name).model_dump() | {
         "status": "ON_AIR",
         "stream_type": "RTMP_STREAM",
         "session": "s1",
         "uptime_s": 1.5,
+        **fields,
     }
     return StreamStatus.model_validate(status).model_dump()
 
@@ -191,14 +191,6 @@ async def test_pages_learn_about_the_server(api: httpx.AsyncClient) -> None:
     config = (await api.get("/api/config")).json()
     assert config["rtmp"] == {"port": 1935, "app": "live"}
     assert config["ice_servers"] == []
-
-
-async def test_internal_is_only_on_the_internal_listener(api: httpx.AsyncClient, control: Control) -> None:
-    assert_problem(await api.get("/internal/health"), 404, "not_found")
-    transport = httpx.ASGITransport(app=internal_app(control))
-    async with httpx.AsyncClient(transport=transport, base_url="http://internal") as internal:
-        assert (await internal.get("/internal/health")).status_code == 200
-        assert (await internal.get("/api/streams")).status_code == 404
 
 
 async def test_a_deleted_stream_is_cut_when_the_engine_is_back(

@@ -3,7 +3,15 @@
 from fastapi import FastAPI
 
 from tallylight import __version__
-from tallylight.api import broadcasts, engine_routes, problems, server_info, streams
+from tallylight.api import (
+    broadcasts,
+    engine_routes,
+    internal,
+    media_status,
+    problems,
+    server_info,
+    streams,
+)
 from tallylight.api.control import Control
 from tallylight.api.limits import AnswerHeaders, BodyLimit
 
@@ -14,7 +22,8 @@ def public_app(control: Control) -> FastAPI:
         title="Tallylight", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
     app.state.control = control
-    for router in (streams.router, broadcasts.router, server_info.router, engine_routes.router):
+    routers = (streams.router, broadcasts.router, server_info.router, media_status.router, engine_routes.router)
+    for router in routers:
         app.include_router(router)
     _finish(app)
     return app
@@ -24,7 +33,7 @@ def internal_app(control: Control) -> FastAPI:
     """For programs on this host only."""
     app = FastAPI(title="Tallylight internal", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.control = control
-    app.add_api_route("/internal/health", server_info.get_health, response_class=server_info.HealthResponse)
+    app.include_router(internal.router)
     _finish(app)
     return app
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import structlog
 from fastapi import Depends, Request
 
-from tallylight.api.auth import load_admin_token
+from tallylight.api.auth import load_token
 from tallylight.broadcasts.reconciler import Reconciler
 from tallylight.broadcasts.store import BroadcastStore
 from tallylight.config import Settings
@@ -30,6 +30,7 @@ class Control:
 
     settings: Settings
     admin_token: str
+    internal_token: str
     database: Database
     engine: EngineClient
     streams: StreamStore
@@ -63,7 +64,16 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
         async with EngineClient(data.engine_socket) as engine:
             broadcasts = BroadcastStore(database)
             admission = Admission(streams)
-            control = Control(settings, load_admin_token(data), database, engine, streams, admission, broadcasts)
+            control = Control(
+                settings,
+                load_token(data.admin_token),
+                load_token(data.internal_token),
+                database,
+                engine,
+                streams,
+                admission,
+                broadcasts,
+            )
             reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s)
 
             async def hear(event: EngineEvent) -> None:

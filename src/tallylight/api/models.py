@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tallylight.config import STREAM_NAME_PATTERN, IceServer
 from tallylight.db import Stream
-from tallylight.engine.models import StreamStatus
+from tallylight.engine.models import Session, StreamStatus, Worker
 from tallylight.streams.store import NewKey
 
 StreamName = Annotated[str, Field(pattern=STREAM_NAME_PATTERN)]
@@ -80,3 +80,86 @@ class PageConfig(BaseModel):
     version: str
     ice_servers: list[IceServer]
     rtmp: RtmpAddress
+
+
+class Producer(BaseModel):
+    """One track that a publisher sends."""
+
+    stream: str
+    kind: str
+    codec: str
+    bitrate_bps: float | None
+    # Of the stream, not of the track alone.
+    last_packet_age_ms: float | None
+
+    @classmethod
+    def all_of(cls, status: StreamStatus) -> list[Self]:
+        """The tracks of a stream; none when no publisher is connected."""
+        if status.session is None:
+            return []
+        age_ms = status.media_age_ms
+        return [
+            cls(
+                stream=status.name,
+                kind=track.kind,
+                codec=track.codec,
+                bitrate_bps=track.bitrate_bps,
+                last_packet_age_ms=age_ms,
+            )
+            for track in status.tracks
+        ]
+
+
+class Consumer(BaseModel):
+    """One viewer by WebRTC, without what would tell who it is or give power over it."""
+
+    stream: str | None
+    kind: str
+    state: str
+    age_s: float
+    packets: int
+    bytes: int
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        return cls(**session.model_dump(exclude={"id", "remote"}))
+
+
+class MediaStatus(BaseModel):
+    """What moves media now."""
+
+    workers: list[Worker]
+    producers: list[Producer]
+    consumers: list[Consumer]
+
+
+class Process(BaseModel):
+    """One process of this server. Unknown is null."""
+
+    name: str
+    pid: int | None
+    state: Literal["running", "standby", "not_answering"]
+    uptime_s: float | None
+
+
+class InternalHealth(Health):
+    """Health of the whole server, and its processes."""
+
+    processes: list[Process]
+
+
+class InternalStreamStatus(StreamStatus):
+    """What the engine measures, link by link, and every peer of the stream."""
+
+    producers: list[Producer]
+    consumers: list[Session]
+    sessions: list[Session]
+
+
+class VideoExposeStatus(BaseModel):
+    """What `videoExpose` would send now; `reason` says why it is nothing."""
+
+    stream: str | None
+    status: Literal["ON_AIR", "OFF_AIR"]
+    producers: list[Producer]
+    reason: str | None

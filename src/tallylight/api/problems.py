@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from tallylight.api.auth import TokenError
 from tallylight.config import FIELD_RULES
 from tallylight.errors import TallylightError
 
@@ -18,18 +19,21 @@ log = structlog.get_logger()
 # Every code that this API can answer with, and its status.
 STATUSES: dict[str, HTTPStatus] = {
     "broadcast_unknown": HTTPStatus.NOT_FOUND,
+    "codec_not_playable": HTTPStatus.CONFLICT,
     "database_away": HTTPStatus.SERVICE_UNAVAILABLE,
     "engine_away": HTTPStatus.SERVICE_UNAVAILABLE,
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "json_malformed": HTTPStatus.BAD_REQUEST,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
     "not_found": HTTPStatus.NOT_FOUND,
+    "nothing_on_air": HTTPStatus.NOT_FOUND,
     "request_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "stream_exists": HTTPStatus.CONFLICT,
     "stream_unknown": HTTPStatus.NOT_FOUND,
     "token_missing": HTTPStatus.UNAUTHORIZED,
     "token_wrong": HTTPStatus.UNAUTHORIZED,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "too_many_taps": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 _HTTP_CODES = {
@@ -64,8 +68,8 @@ async def _tallylight_error(_request: Request, error: Exception) -> ProblemRespo
         log.error("error_without_status", code=error.code)
         return ProblemResponse("internal_error", error.sentence())
     headers = {}
-    if error.code in ("token_missing", "token_wrong"):
-        headers["WWW-Authenticate"] = 'Bearer realm="tallylight"'
+    if isinstance(error, TokenError):
+        headers["WWW-Authenticate"] = error.challenge
     if STATUSES[error.code] is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "1"
     return ProblemResponse(error.code, error.sentence(), headers)

@@ -1,6 +1,7 @@
 """`/api/health` and `/api/config`."""
 
 from http import HTTPStatus
+from typing import Literal
 
 import structlog
 from fastapi import APIRouter
@@ -11,6 +12,7 @@ from tallylight import __version__
 from tallylight.api.control import Control, ControlPlane
 from tallylight.api.models import Check, Health, PageConfig, RtmpAddress
 from tallylight.engine.client import EngineAwayError
+from tallylight.engine.models import EngineHealth
 
 log = structlog.get_logger()
 router = APIRouter(prefix="/api", tags=["server"])
@@ -23,8 +25,8 @@ class HealthResponse(JSONResponse):
 @router.get("/health", response_model=Health, response_class=HealthResponse)
 async def get_health(control: ControlPlane) -> HealthResponse:
     """Whether every part works; 503 when one does not."""
-    checks = {"database": [await _database_check(control)], "engine": [await _engine_check(control)]}
-    worst = _worst([check for part in checks.values() for check in part])
+    checks = {"database": [await database_check(control)], "engine": [engine_check(await _engine_health(control))]}
+    worst = worst_of([check for part in checks.values() for check in part])
     health = Health(status=worst, version=__version__, checks=checks)
     status = HTTPStatus.SERVICE_UNAVAILABLE if worst == "fail" else HTTPStatus.OK
     return HealthResponse(health.model_dump(exclude_none=True), status_code=status)
@@ -39,7 +41,8 @@ async def get_config(control: ControlPlane) -> PageConfig:
     )
 
 
-async def _database_check(control: Control) -> Check:
+async def database_check(control: Control) -> Check:
+    """Whether the database can be read."""
     try:
         await control.database.ping()
     except SQLAlchemyError as error:
@@ -48,14 +51,25 @@ async def _database_check(control: Control) -> Check:
     return Check(status="pass")
 
 
-async def _engine_check(control: Control) -> Check:
-    try:
-        health = await control.engine.health()
-    except EngineAwayError as error:
-        return Check(status="fail", output=error.message)
-    return Check(status=health.status)
+def engine_check(health: EngineHealth | EngineAwayError | TimeoutError) -> Check:
+    """The engine's health as one line."""
+    match health:
+        case EngineHealth():
+            return Check(status=health.status)
+        case EngineAwayError():
+            return Check(status="fail", output=health.message)
+        case TimeoutError():
+            return Check(status="warn", output="The media engine is slow to answer.")
 
 
-def _worst(checks: list[Check]) -> str:
+def worst_of(checks: list[Check]) -> Literal["pass", "warn", "fail"]:
+    """What the checks say together."""
     statuses = {check.status for check in checks}
-    return next(status for status in ("fail", "warn", "pass") if status in statuses)
+    return "fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass"
+
+
+async def _engine_health(control: Control) -> EngineHealth | EngineAwayError:
+    try:
+        return await control.engine.health()
+    except EngineAwayError as error:
+        return error

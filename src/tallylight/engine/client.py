@@ -8,11 +8,13 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from tallylight.engine.models import EngineHealth, Streams, StreamStatus
+from tallylight.engine.models import EngineHealth, EngineProblem, Session, Sessions, Streams, StreamStatus
 from tallylight.errors import TallylightError
 
 # The engine answers from memory; a second without an answer means that it is gone or drowning.
 REQUEST_TIMEOUT_S = 1.0
+# The engine closes publishers that stay silent for half of this, and the tap with them.
+TAP_SILENCE_TIMEOUT_S = 30.0
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -22,6 +24,10 @@ class EngineAwayError(TallylightError):
 
     def __init__(self, cause: str) -> None:
         super().__init__("engine_away", f"The media engine does not answer ({cause}).", "Try again in a second.")
+
+
+class TapRefusedError(TallylightError):
+    """The engine has a reason of its own not to open a tap: `too_many_taps` or `codec_not_playable`."""
 
 
 class EngineClient:
@@ -70,6 +76,34 @@ class EngineClient:
             return False
         _ok(response)
         return True
+
+    async def sessions(self) -> tuple[Session, ...]:
+        """Every peer that is connected now."""
+        return _parse(Sessions, await self._get("/v1/sessions")).sessions
+
+    async def open_tap(self, name: str) -> httpx.Response | None:
+        """The endless MP4 of a stream, which the caller reads and closes; None when nothing is on air.
+
+        Raises:
+            TapRefusedError: The engine will not, and says why.
+        """
+        path = f"/v1/streams/{quote(name, safe='')}/tap"
+        timeout = httpx.Timeout(REQUEST_TIMEOUT_S, read=TAP_SILENCE_TIMEOUT_S)
+        try:
+            response = await self._http.send(self._http.build_request("GET", path, timeout=timeout), stream=True)
+        except httpx.HTTPError as error:
+            raise EngineAwayError(type(error).__name__) from error
+        if response.is_success:
+            return response
+        try:
+            refusal = _parse(EngineProblem, await response.aread())
+        except httpx.HTTPError as error:
+            raise EngineAwayError(type(error).__name__) from error
+        finally:
+            await response.aclose()
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        raise TapRefusedError(refusal.code, refusal.detail)
 
     async def _get(self, path: str) -> bytes:
         return _ok(await self._request("GET", path))

@@ -78,12 +78,46 @@ class Streams(_Border):
     streams: tuple[StreamStatus, ...]
 
 
+class Worker(_Border):
+    """What moves WebRTC's packets."""
+
+    pid: int
+    alive: bool
+    kind: str
+    load: float | None = None
+
+
 class EngineHealth(_Border):
     status: Literal["pass", "warn", "fail"]
     version: str
     boot_id: str
     pid: int
     uptime_s: float
+    workers: tuple[Worker, ...] = ()
+
+
+class Session(_Border):
+    """One peer of the engine. Whoever knows the id of a WebRTC session can end it."""
+
+    id: str
+    kind: str
+    stream: str | None = None
+    state: str
+    age_s: float
+    remote: str | None = None
+    packets: int
+    bytes: int
+
+
+class Sessions(_Border):
+    sessions: tuple[Session, ...]
+
+
+class EngineProblem(_Border):
+    """Why the engine refuses (RFC 9457)."""
+
+    code: str
+    detail: str
 
 
 class EngineEvent(BaseModel):

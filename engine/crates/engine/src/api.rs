@@ -69,15 +69,16 @@ async fn answer(engine: &Arc<Engine>, request: &Request<Incoming>, shutdown: wat
             let closed = engine.streams.get(name).is_some_and(|stream| stream.close_publisher(EndReason::Removed));
             done(closed, || Problem::new(Code::NothingOnAir, "Nobody is publishing on this stream."))
         }
+        ["v1", "streams", name, "tap"] if get => engine.taps.open(engine.streams.get(name), shutdown),
         ["v1", "sessions"] if get => json_answer(&json!({"sessions": sessions(engine).await})),
         ["v1", "sessions", id] if delete => {
             done(close_session(engine, id).await, || Problem::new(Code::SessionUnknown, "There is no such session."))
         }
         ["v1", "statistics"] if get => json_answer(&statistics(engine)),
         ["v1", "events"] if get => events(engine, request.uri().query(), shutdown),
-        ["v1", "health" | "streams" | "sessions" | "statistics" | "events"] | ["v1", "streams", _] => {
-            Problem::method_not_allowed("GET").response()
-        }
+        ["v1", "health" | "streams" | "sessions" | "statistics" | "events"]
+        | ["v1", "streams", _]
+        | ["v1", "streams", _, "tap"] => Problem::method_not_allowed("GET").response(),
         ["v1", "sessions", _] | ["v1", "streams", _, "publisher"] => Problem::method_not_allowed("DELETE").response(),
         _ => Problem::not_found().response(),
     }

@@ -4,6 +4,7 @@ use crate::hls::HlsStore;
 use crate::peers::Peers;
 use crate::sessions::Sessions;
 use crate::status::Surroundings;
+use crate::tap::Taps;
 use crate::timestamps::unix_milliseconds;
 use crate::viewers::Viewers;
 use crate::{Admission, Config, Counters, EventLog};
@@ -21,6 +22,7 @@ pub struct Engine {
     /// RTMP peers; WebRTC keeps its own.
     pub sessions: Sessions,
     pub hls: HlsStore,
+    pub taps: Taps,
     /// WebRTC, once its socket is bound (its events need this context first).
     pub peers: OnceLock<Arc<dyn Peers>>,
     pub viewers: Viewers,
@@ -39,6 +41,7 @@ impl Engine {
             streams: Arc::new(Streams::new(unix_milliseconds(SystemTime::now()))),
             admission: Admission::new(&config.control_socket, counters.clone()),
             hls: HlsStore::new(events.clone(), counters.clone()),
+            taps: Taps::new(events.clone(), counters.clone()),
             events,
             counters,
             sessions: Sessions::default(),

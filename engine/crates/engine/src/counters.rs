@@ -56,6 +56,11 @@ counters! {
     hls_bytes => "hls.bytes",
     /// Gauge: requests that wait for the next part or playlist.
     hls_held => "hls.held",
+    /// Gauge: readers of `/v1/streams/{name}/tap`.
+    tap_open => "tap.open",
+    tap_bytes => "tap.bytes",
+    /// Units that slow readers lost.
+    tap_dropped => "tap.dropped",
     admission_questions => "admission.questions",
     admission_denied => "admission.denied",
     admission_unanswered => "admission.unanswered",

@@ -5,6 +5,7 @@
 //!            http  front: /whip /whep /hls /live and pages here, the rest proxied to the control plane
 //!            api   engine API on the Unix socket: streams, sessions, statistics, events
 //!            rtmp  ingest on tcp/1935        hls  packager per stream        transcode  AAC -> Opus
+//!            tap   endless MP4 of a stream for programs on this host
 //!            watcher  notices media that stops and starts, closes what stays silent
 //! ```
 
@@ -23,6 +24,7 @@ pub mod process;
 pub mod rtmp;
 pub mod sessions;
 pub mod status;
+pub mod tap;
 pub mod timestamps;
 pub mod transcode;
 pub mod viewers;

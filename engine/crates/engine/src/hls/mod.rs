@@ -11,6 +11,8 @@ mod packager;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use packager::own_tracks;
+
 use crate::{Counters, EventLog};
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};

@@ -230,7 +230,7 @@ impl Packager {
 }
 
 /// The publisher's first video and first audio track, without what the engine makes itself.
-fn own_tracks(tracks: &Arc<TrackSet>) -> Arc<TrackSet> {
+pub(crate) fn own_tracks(tracks: &Arc<TrackSet>) -> Arc<TrackSet> {
     let own = |kind: Kind| tracks.tracks.iter().find(move |t| t.kind() == kind && t.id != TrackId::AUDIO_OPUS).cloned();
     Arc::new(TrackSet {
         epoch: tracks.epoch,

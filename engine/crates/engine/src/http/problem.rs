@@ -47,6 +47,7 @@ problems! {
     PreconditionRequired "precondition_required" PRECONDITION_REQUIRED "Precondition required",
     TooLarge "too_large" PAYLOAD_TOO_LARGE "Request body too large",
     TooManySessions "too_many_sessions" SERVICE_UNAVAILABLE "Too many sessions",
+    TooManyTaps "too_many_taps" SERVICE_UNAVAILABLE "Too many taps",
     TryAgain "try_again" SERVICE_UNAVAILABLE "Try again",
     ControlPlaneAway "control_plane_away" SERVICE_UNAVAILABLE "Control plane away",
 }
