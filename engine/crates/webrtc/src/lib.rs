@@ -17,7 +17,7 @@ mod stun;
 mod viewer;
 
 use crate::session::{CloseReason, Role, Session};
-use crate::shard::{Command, Shard};
+use crate::shard::{Command, Shard, ShardParts};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -217,17 +217,17 @@ impl WebRtc {
         let counters = Arc::new(Counters::default());
         let sessions: Arc<Mutex<HashMap<String, Registered>>> = Arc::default();
         let registry = sessions.clone();
-        let shard = Shard::new(
+        let shard = Shard::new(ShardParts {
             socket,
-            waker.clone(),
-            inbox,
-            candidates.clone(),
-            crypto.clone(),
-            config.audit_nonces,
-            counters.clone(),
+            waker: waker.clone(),
+            commands: inbox,
+            local: candidates.clone(),
+            crypto: crypto.clone(),
+            audit_nonces: config.audit_nonces,
+            counters: counters.clone(),
             on_event,
-            Box::new(move |id| drop(lock(&registry).remove(id))),
-        );
+            on_closed: Box::new(move |id| drop(lock(&registry).remove(id))),
+        });
         let thread = std::thread::Builder::new().name("webrtc".into()).spawn(move || shard.run())?;
         let thread = Mutex::new(Some(thread));
         Ok(WebRtc(Arc::new(Shared { commands, waker, crypto, certificate, candidates, counters, sessions, thread })))

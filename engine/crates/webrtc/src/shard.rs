@@ -46,17 +46,23 @@ pub enum Command {
     Shutdown,
 }
 
-pub struct Shard {
+/// What a shard is given to work with.
+pub struct ShardParts {
     pub socket: UdpSocket,
     pub waker: Waker,
     pub commands: Receiver<Command>,
-    /// One per address family; what str0m believes a datagram was sent to.
+    /// Addresses that are advertised; the first of each family is what str0m believes a datagram was sent to.
     pub local: Vec<SocketAddr>,
     pub crypto: Arc<CryptoProvider>,
     pub audit_nonces: bool,
     pub counters: Arc<Counters>,
     pub on_event: Arc<dyn Fn(SessionEvent) + Send + Sync>,
+    /// Called with the id of every session that ended.
     pub on_closed: Box<dyn Fn(&str) + Send>,
+}
+
+pub struct Shard {
+    parts: ShardParts,
     started: Instant,
     sessions: Vec<Option<Box<Session>>>,
     by_id: HashMap<String, usize>,
@@ -68,28 +74,9 @@ pub struct Shard {
 }
 
 impl Shard {
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        socket: UdpSocket,
-        waker: Waker,
-        commands: Receiver<Command>,
-        local: Vec<SocketAddr>,
-        crypto: Arc<CryptoProvider>,
-        audit_nonces: bool,
-        counters: Arc<Counters>,
-        on_event: Arc<dyn Fn(SessionEvent) + Send + Sync>,
-        on_closed: Box<dyn Fn(&str) + Send>,
-    ) -> Shard {
+    pub fn new(parts: ShardParts) -> Shard {
         Shard {
-            socket,
-            waker,
-            commands,
-            local,
-            crypto,
-            audit_nonces,
-            counters,
-            on_event,
-            on_closed,
+            parts,
             started: Instant::now(),
             sessions: Vec::new(),
             by_id: HashMap::new(),
@@ -106,9 +93,9 @@ impl Shard {
         let mut batch = ReceiveBatch::new();
         let mut next_tick = Instant::now();
         while !self.stopping {
-            let ready = wait(&self.socket, &self.waker, self.patience(next_tick)).unwrap_or_default();
+            let ready = wait(&self.parts.socket, &self.parts.waker, self.patience(next_tick)).unwrap_or_default();
             if ready.waker {
-                self.waker.drain();
+                self.parts.waker.drain();
                 self.take_commands();
             }
             if ready.socket {
@@ -139,7 +126,7 @@ impl Shard {
     // ------------------------------------------------------------------ commands
 
     fn take_commands(&mut self) {
-        while let Ok(command) = self.commands.try_recv() {
+        while let Ok(command) = self.parts.commands.try_recv() {
             match command {
                 Command::Open(session) => self.open(session),
                 Command::Close { session, reason, reply } => {
@@ -203,7 +190,7 @@ impl Shard {
         let video = session.media.iter().find(|(_, kind)| *kind == MediaKind::Video).map(|(mid, _)| *mid);
         let Some(mut writer) = video.and_then(|mid| session.rtc.writer(mid)) else { return };
         if writer.request_keyframe(None, KeyframeRequestKind::Pli).is_ok() {
-            self.counters.keyframe_requests_out.fetch_add(1, Ordering::Relaxed);
+            self.parts.counters.keyframe_requests_out.fetch_add(1, Ordering::Relaxed);
             let _ = session.rtc.handle_input(Input::Timeout(now));
             self.poll(index, now);
         }
@@ -234,9 +221,9 @@ impl Shard {
 
     fn receive(&mut self, batch: &mut ReceiveBatch) {
         for _ in 0..RECEIVE_BATCHES {
-            let Ok(count) = batch.receive(&self.socket) else { return };
+            let Ok(count) = batch.receive(&self.parts.socket) else { return };
             let now = Instant::now();
-            self.counters.datagrams_in.fetch_add(count as u64, Ordering::Relaxed);
+            self.parts.counters.datagrams_in.fetch_add(count as u64, Ordering::Relaxed);
             for index in 0..count {
                 let (datagram, source) = batch.datagram(index);
                 self.datagram(now, datagram, source);
@@ -256,25 +243,25 @@ impl Shard {
         };
         let found = index.filter(|&index| self.sessions[index].is_some());
         let (Some(index), Some(local)) = (found, self.local_for(source)) else {
-            self.counters.datagrams_unroutable.fetch_add(1, Ordering::Relaxed);
+            self.parts.counters.datagrams_unroutable.fetch_add(1, Ordering::Relaxed);
             return;
         };
         let Some(session) = self.sessions[index].as_mut() else { return };
         session.datagrams_in += 1;
         session.bytes_in += datagram.len() as u64;
         let Ok(received) = Receive::new(Protocol::Udp, source, local, datagram) else {
-            self.counters.datagrams_malformed.fetch_add(1, Ordering::Relaxed);
+            self.parts.counters.datagrams_malformed.fetch_add(1, Ordering::Relaxed);
             return;
         };
         let input = Input::Receive(now, received);
         // For STUN this checks user name and integrity: a forged check is dropped without an answer.
         if request.is_some() && !session.rtc.accepts(&input) {
-            self.counters.stun_refused.fetch_add(1, Ordering::Relaxed);
+            self.parts.counters.stun_refused.fetch_add(1, Ordering::Relaxed);
             return;
         }
         if let Err(error) = session.rtc.handle_input(input) {
             session.errors += 1;
-            self.counters.session_errors.fetch_add(1, Ordering::Relaxed);
+            self.parts.counters.session_errors.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(session = %session.id, %error, "datagram_refused");
         }
         if let Some(request) = request {
@@ -301,7 +288,7 @@ impl Shard {
     }
 
     fn local_for(&self, source: SocketAddr) -> Option<SocketAddr> {
-        self.local.iter().copied().find(|local| local.is_ipv4() == source.is_ipv4())
+        self.parts.local.iter().copied().find(|local| local.is_ipv4() == source.is_ipv4())
     }
 
     /// Drains str0m after every mutation.
@@ -320,14 +307,14 @@ impl Shard {
                     }
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    self.counters.control_datagrams_out.fetch_add(1, Ordering::Relaxed);
+                    self.parts.counters.control_datagrams_out.fetch_add(1, Ordering::Relaxed);
                     // Lost control packets are repeated by their protocols' own timers.
-                    let _ = self.socket.send_to(&transmit.contents, transmit.destination);
+                    let _ = self.parts.socket.send_to(&transmit.contents, transmit.destination);
                 }
                 Ok(Output::Event(event)) => self.event(index, event, now),
                 Err(error) => {
                     session.errors += 1;
-                    self.counters.session_errors.fetch_add(1, Ordering::Relaxed);
+                    self.parts.counters.session_errors.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(session = %session.id, %error, "session_error");
                     if !session.rtc.is_alive() {
                         session.close(CloseReason::ProtocolError);
@@ -343,9 +330,9 @@ impl Shard {
         match event {
             Event::Connected => {
                 session.connected_at = Some(now);
-                self.counters.connected.fetch_add(1, Ordering::Relaxed);
+                self.parts.counters.connected.fetch_add(1, Ordering::Relaxed);
                 let event = SessionEvent::opened(session, now);
-                (self.on_event)(event);
+                (self.parts.on_event)(event);
             }
             Event::MediaAdded(added) => session.media.push((added.mid, added.kind)),
             Event::MediaData(data) => {
@@ -375,11 +362,11 @@ impl Shard {
         let Some(session) = self.sessions[index].as_ref() else { return };
         match rtcp {
             Rtcp::Pli(_) | Rtcp::Fir(_) => {
-                self.counters.keyframe_requests_in.fetch_add(1, Ordering::Relaxed);
+                self.parts.counters.keyframe_requests_in.fetch_add(1, Ordering::Relaxed);
                 session.stream.request_keyframe(now);
             }
             Rtcp::Nack(nack) => {
-                self.counters.nacks_in.fetch_add(1, Ordering::Relaxed);
+                self.parts.counters.nacks_in.fetch_add(1, Ordering::Relaxed);
                 let wanted = nack.reports.iter().flat_map(|entry| {
                     let (first, mask) = (entry.pid, entry.blp);
                     std::iter::once(first).chain(
@@ -387,7 +374,7 @@ impl Shard {
                     )
                 });
                 if let Some(stream) = self.streams.iter_mut().find(|stream| stream.sent_to(index).is_some()) {
-                    stream.retransmit(index, *nack.ssrc, wanted, &mut self.out, &self.socket);
+                    stream.retransmit(index, *nack.ssrc, wanted, &mut self.out, &self.parts.socket);
                 }
             }
             _ => {}
@@ -405,7 +392,7 @@ impl Shard {
         }
         let (Some((material, profile)), Some(remote)) = (session.keys.get(), session.remote) else { return false };
         session.joined = true;
-        let sealer = match Sealer::new(&self.crypto, material, profile, self.audit_nonces) {
+        let sealer = match Sealer::new(&self.parts.crypto, material, profile, self.parts.audit_nonces) {
             Ok(sealer) => sealer,
             Err(error) => {
                 tracing::warn!(session = %session.id, %error, "srtp_profile_refused");
@@ -434,7 +421,7 @@ impl Shard {
     fn egress(&mut self, stream: &Arc<tallylight_media::Stream>, now: Instant) -> &mut EgressStream {
         let found = self.streams.iter().position(|egress| Arc::ptr_eq(egress.stream(), stream));
         let index = found.unwrap_or_else(|| {
-            let waker = self.waker.clone();
+            let waker = self.parts.waker.clone();
             let random = [random_u32(), random_u32()];
             let mut egress = EgressStream::new(stream.clone(), Arc::new(move || waker.wake()), self.started, random);
             egress.take_media(now);
@@ -450,7 +437,7 @@ impl Shard {
             let now = Instant::now();
             misfits.extend(stream.take_media(now).misfits);
             if stream.deadline(now).is_some_and(|at| at <= now) {
-                stream.send(now, &mut self.out, &self.socket);
+                stream.send(now, &mut self.out, &self.parts.socket);
             }
         }
         for index in misfits {
@@ -476,7 +463,7 @@ impl Shard {
             }
         }
         for stream in &mut self.streams {
-            stream.report(now, &self.socket);
+            stream.report(now, &self.parts.socket);
         }
         self.publish_statistics();
     }
@@ -486,7 +473,7 @@ impl Shard {
         let Some(mut session) = self.sessions[index].take() else { return };
         if session.rtc.close().is_ok() {
             while let Ok(Output::Transmit(transmit)) = session.rtc.poll_output() {
-                let _ = self.socket.send_to(&transmit.contents, transmit.destination);
+                let _ = self.parts.socket.send_to(&transmit.contents, transmit.destination);
             }
         }
         self.by_id.remove(&session.id);
@@ -500,8 +487,8 @@ impl Shard {
         });
         self.streams.iter_mut().for_each(|stream| stream.leave(index));
         self.streams.retain(|stream| stream.viewers() > 0);
-        (self.on_closed)(&session.id);
-        (self.on_event)(SessionEvent::closed(&session, reason, Instant::now()));
+        (self.parts.on_closed)(&session.id);
+        (self.parts.on_event)(SessionEvent::closed(&session, reason, Instant::now()));
         if let Role::Publisher(ingest) = session.role {
             ingest.end(end_reason(reason));
         }
@@ -510,14 +497,14 @@ impl Shard {
     fn publish_statistics(&self) {
         let sent = self.out.statistics();
         let store = |counter: &std::sync::atomic::AtomicU64, value: u64| counter.store(value, Ordering::Relaxed);
-        store(&self.counters.sessions, self.by_id.len() as u64);
-        store(&self.counters.viewers, self.streams.iter().map(|stream| stream.viewers() as u64).sum());
-        store(&self.counters.packets_out, sent.packets);
-        store(&self.counters.bytes_out, sent.bytes);
-        store(&self.counters.send_calls, sent.calls);
-        store(&self.counters.send_messages, sent.messages);
-        store(&self.counters.send_dropped, sent.dropped);
-        store(&self.counters.gso_enabled, u64::from(sent.gso_enabled));
+        store(&self.parts.counters.sessions, self.by_id.len() as u64);
+        store(&self.parts.counters.viewers, self.streams.iter().map(|stream| stream.viewers() as u64).sum());
+        store(&self.parts.counters.packets_out, sent.packets);
+        store(&self.parts.counters.bytes_out, sent.bytes);
+        store(&self.parts.counters.send_calls, sent.calls);
+        store(&self.parts.counters.send_messages, sent.messages);
+        store(&self.parts.counters.send_dropped, sent.dropped);
+        store(&self.parts.counters.gso_enabled, u64::from(sent.gso_enabled));
     }
 }
 
@@ -563,7 +550,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 fn random_u32() -> u32 {
-    getrandom::u32().unwrap_or(0x5eed_5eed)
+    getrandom::u32().expect("the operating system gives random bytes")
 }
 
 fn random_u16() -> u16 {
