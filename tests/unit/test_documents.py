@@ -51,3 +51,18 @@ def test_every_package_and_crate_is_in_the_architecture() -> None:
 def test_no_other_host_than_the_public_index_is_locked() -> None:
     hosts = set(re.findall(r"https?://([^/\"]+)", (ROOT / "uv.lock").read_text()))
     assert hosts == {"pypi.org", "files.pythonhosted.org"}
+
+
+def test_the_border_lists_every_problem_code_and_event_of_the_engine() -> None:
+    document = (ROOT / "docs/engine-api.md").read_text()
+    crates = ROOT / "engine/crates"
+    table = (crates / "engine/src/http/problem.rs").read_text().split("problems! {")[1].split("\n}")[0]
+    codes = set(re.findall(r'^ +\w+ "([a-z_]+)"', table, re.MULTILINE))
+    assert len(codes) > 10
+    assert {code for code in codes if f"`{code}`" not in document} == set()
+    # Sessions of viewers are reported by the WebRTC crate; the engine's other events by `emit`.
+    sources = "".join(path.read_text() for path in (crates / "engine/src").rglob("*.rs"))
+    emitted = set(re.findall(r'emit\(\s*"([a-z_]+)"', sources)) | {"whep_session_opened", "whep_session_closed"}
+    paragraph = document.split("Events: ")[1].split("\n\n")[0].split("Names: ")[1]
+    declared = set(re.findall(r"`([a-z_]+)`", re.sub(r"\([^)]*\)", "", paragraph)))
+    assert declared == emitted

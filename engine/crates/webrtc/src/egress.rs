@@ -183,7 +183,7 @@ impl EgressStream {
         let mut catch_up_left = CATCH_UP_TOTAL * ticks;
         let mut first_unserved = None;
         let mut catching_up = false;
-        let mut bytes = 0;
+        let (mut bytes, mut jumps) = (0, 0);
         let count = self.viewers.len();
         for step in 0..count {
             let index = (self.rotation + step) % count;
@@ -200,6 +200,7 @@ impl EgressStream {
             }
             let sent = viewer.send(&self.video, &self.audio, budget, out, socket);
             bytes += sent.bytes as u64;
+            jumps += u64::from(sent.jumped);
             if !live {
                 catch_up_left -= sent.packets;
                 catching_up |= !viewer.caught_up(&self.video);
@@ -211,6 +212,10 @@ impl EgressStream {
         self.catching_up = catching_up;
         if bytes > 0 {
             self.stream.deliver_out.record_bytes(bytes, now);
+        }
+        if jumps > 0 {
+            self.stream.deliver_out.record_dropped(jumps);
+            self.stream.request_keyframe(now);
         }
         if fresh {
             self.video_waiting = false;
@@ -230,7 +235,7 @@ impl EgressStream {
         1 + usize::try_from(missed).unwrap_or(usize::MAX).min(CATCH_UP_MAX_TICKS - 1)
     }
 
-    /// Answers one viewer's NACK.
+    /// Answers one viewer's NACK. Returns how many packets were sent again.
     pub fn retransmit(
         &mut self,
         session: usize,
@@ -238,10 +243,11 @@ impl EgressStream {
         wanted: impl Iterator<Item = u16>,
         out: &mut SendBatch,
         socket: &UdpSocket,
-    ) {
-        let Some(viewer) = self.viewers.iter_mut().find(|viewer| viewer.session == session) else { return };
-        viewer.retransmit(ssrc, wanted, &self.video, &self.audio, out, socket);
+    ) -> usize {
+        let Some(viewer) = self.viewers.iter_mut().find(|viewer| viewer.session == session) else { return 0 };
+        let sent = viewer.retransmit(ssrc, wanted, &self.video, &self.audio, out, socket);
         out.flush(socket);
+        sent
     }
 
     /// Sender reports to all viewers when they are due (RFC 3550 section 6.4.1): they carry lip sync.

@@ -177,7 +177,7 @@ macro_rules! counters {
 counters! {
     sessions, viewers, connected, datagrams_in, datagrams_unroutable, datagrams_malformed, stun_refused, session_errors,
     control_datagrams_out, packets_out, bytes_out, send_calls, send_messages, send_dropped, gso_enabled,
-    keyframe_requests_in, keyframe_requests_out, nacks_in,
+    keyframe_requests_in, keyframe_requests_out, nacks_in, packets_retransmitted,
 }
 
 struct Registered {
@@ -353,7 +353,7 @@ impl WebRtc {
     }
 
     fn publisher_info(&self, id: &str) -> PublisherInfo {
-        let (for_keyframe, for_close) = (self.weak_sender(), self.weak_sender());
+        let (for_keyframe, for_close) = (self.command_sender(), self.command_sender());
         let (keyframe_id, close_id) = (id.to_owned(), id.to_owned());
         PublisherInfo {
             session: id.to_owned(),
@@ -368,7 +368,7 @@ impl WebRtc {
         }
     }
 
-    fn weak_sender(&self) -> impl Fn(Command) + Send + Sync + 'static {
+    fn command_sender(&self) -> impl Fn(Command) + Send + Sync + 'static {
         let (commands, waker) = (self.0.commands.clone(), self.0.waker.clone());
         move |command| {
             // A full channel means the shard is stuck; the next request a second later says the same.

@@ -374,7 +374,8 @@ impl Shard {
                     )
                 });
                 if let Some(stream) = self.streams.iter_mut().find(|stream| stream.sent_to(index).is_some()) {
-                    stream.retransmit(index, *nack.ssrc, wanted, &mut self.out, &self.parts.socket);
+                    let sent = stream.retransmit(index, *nack.ssrc, wanted, &mut self.out, &self.parts.socket);
+                    self.parts.counters.packets_retransmitted.fetch_add(sent as u64, Ordering::Relaxed);
                 }
             }
             _ => {}

@@ -87,6 +87,8 @@ impl Lane {
 pub struct Sent {
     pub packets: usize,
     pub bytes: usize,
+    /// The viewer had fallen out of the ring and now waits for a keyframe.
+    pub jumped: bool,
 }
 
 pub struct Viewer {
@@ -98,8 +100,6 @@ pub struct Viewer {
     pub video: Option<Lane>,
     pub audio: Option<Lane>,
     retransmit_budget: u64,
-    pub retransmitted: u64,
-    pub jumps: u64,
 }
 
 impl Viewer {
@@ -112,8 +112,6 @@ impl Viewer {
             video,
             audio,
             retransmit_budget: RETRANSMIT_BURST_BYTES,
-            retransmitted: 0,
-            jumps: 0,
         }
     }
 
@@ -172,7 +170,7 @@ impl Viewer {
             let Some(mut cursor) = lane.cursor else { continue };
             if cursor < ring.head() && ring.get(cursor).is_none() {
                 // Fell out of the ring: only the next keyframe helps a video decoder.
-                self.jumps += 1;
+                train.sent.jumped = true;
                 lane.cursor = None;
                 continue;
             }
@@ -192,7 +190,7 @@ impl Viewer {
         sent
     }
 
-    /// Answers a NACK: the same bytes again under the same SSRC, ROC and sequence number.
+    /// Answers a NACK: the same bytes again under the same SSRC, ROC and sequence number. Returns how many packets.
     pub fn retransmit(
         &mut self,
         ssrc: u32,
@@ -201,10 +199,10 @@ impl Viewer {
         audio: &TrackRing,
         out: &mut SendBatch,
         socket: &UdpSocket,
-    ) {
+    ) -> usize {
         let lanes = [(self.video.as_ref(), video), (self.audio.as_ref(), audio)];
         let found = lanes.into_iter().find_map(|(lane, ring)| Some((lane.filter(|lane| lane.ssrc == ssrc)?, ring)));
-        let Some((lane, ring)) = found else { return };
+        let Some((lane, ring)) = found else { return 0 };
         let mut train = Train { sealer: &mut self.sealer, address: &self.address, out, socket, sent: Sent::default() };
         for wire in wanted {
             let Some((sequence, extended)) = lane.ring_of_wire(wire) else { continue };
@@ -214,9 +212,9 @@ impl Viewer {
                 break;
             }
             self.retransmit_budget -= cost;
-            self.retransmitted += 1;
             train.push(lane, packet, extended, train.sent.packets > 0);
         }
+        train.sent.packets
     }
 }
 
