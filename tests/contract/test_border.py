@@ -15,6 +15,7 @@ from tallylight.engine.models import (
     AdmissionQuestion,
     EngineEvent,
     EngineHealth,
+    PlaybackPolicy,
     StreamStatus,
     off_air,
 )
@@ -64,3 +65,8 @@ def test_events(line: str) -> None:
 def test_health() -> None:
     health = example("health.json")
     assert EngineHealth.model_validate(health).boot_id == health["boot_id"]
+
+
+def test_playback_policy() -> None:
+    policy = example("playback-policy.json")
+    assert PlaybackPolicy.model_validate(policy).model_dump(mode="json", exclude_none=True) == policy

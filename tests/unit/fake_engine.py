@@ -1,7 +1,8 @@
 """A stand-in for the media engine that behaves: it holds the ports, answers the API, and ends as the real one does.
 
 `python fake_engine.py --config FILE`. Tests steer it over its socket:
-`PUT /fake/streams/NAME` with a StreamStatus puts a stream on air, `POST /fake/events` with an event appends it.
+`PUT /fake/streams/NAME` with a StreamStatus puts a stream on air, `POST /fake/events` with an event appends it,
+`GET /fake/policy` is the playback policy it was given last.
 `FAKE_ENGINE_FATAL=1` makes it refuse to start, `FAKE_ENGINE_ENDS=1` makes it end at once without a word,
 `FAKE_ENGINE_VERSION` is what it says of itself.
 """
@@ -32,6 +33,7 @@ class FakeEngine:
         self.streams: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
         self.cut: list[str] = []
+        self.policy: Any = None
         self.sessions: list[dict[str, Any]] = []
         self.workers: list[dict[str, Any]] = []
         # Pieces of the taps' answers by stream, or (a dict) why there is none.
@@ -59,7 +61,7 @@ class FakeEngine:
         self.connections.pop(writer, None)
         writer.close()
 
-    def answer(self, method: str, target: str, body: Any) -> tuple[int, Any]:  # noqa: PLR0911 - a table of routes
+    def answer(self, method: str, target: str, body: Any) -> tuple[int, Any]:  # noqa: PLR0911, PLR0912 - a table of routes
         """Status and body; with `refuse` set the fake is of no use, as an engine that is starting."""
         if self.refuse:
             return 500, None
@@ -82,6 +84,11 @@ class FakeEngine:
                 del self.streams[name]
                 self.cut.append(name)
                 return 204, None
+            case "PUT", ["v1", "policy"]:
+                self.policy = body
+                return 204, None
+            case "GET", ["fake", "policy"]:
+                return 200, self.policy
             case "PUT", ["fake", "streams", name]:
                 self.streams[name] = body
                 return 204, None

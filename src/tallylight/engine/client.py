@@ -8,11 +8,21 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from tallylight.engine.models import EngineHealth, EngineProblem, Session, Sessions, Streams, StreamStatus
+from tallylight.engine.models import (
+    EngineHealth,
+    EngineProblem,
+    PlaybackPolicy,
+    Session,
+    Sessions,
+    Streams,
+    StreamStatus,
+)
 from tallylight.errors import TallylightError
 
 # The engine answers from memory; a second without an answer means that it is gone or drowning.
 REQUEST_TIMEOUT_S = 1.0
+# A new policy is on the engine's disk before it answers.
+POLICY_TIMEOUT_S = 5.0
 # The engine closes publishers that stay silent for half of this, and the tap with them.
 TAP_SILENCE_TIMEOUT_S = 30.0
 
@@ -81,6 +91,11 @@ class EngineClient:
         """Every peer that is connected now."""
         return _parse(Sessions, await self._get("/v1/sessions")).sessions
 
+    async def set_policy(self, policy: PlaybackPolicy) -> None:
+        """Replaces the whole playback policy. In force, and kept for the engine's next start, when this returns."""
+        body = policy.model_dump(mode="json", exclude_none=True)
+        _ok(await self._request("PUT", "/v1/policy", body, POLICY_TIMEOUT_S))
+
     async def open_tap(self, name: str) -> httpx.Response | None:
         """The endless MP4 of a stream, which the caller reads and closes; None when nothing is on air.
 
@@ -108,9 +123,11 @@ class EngineClient:
     async def _get(self, path: str) -> bytes:
         return _ok(await self._request("GET", path))
 
-    async def _request(self, method: str, path: str) -> httpx.Response:
+    async def _request(
+        self, method: str, path: str, body: object = None, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> httpx.Response:
         try:
-            return await self._http.request(method, path)
+            return await self._http.request(method, path, json=body, timeout=timeout_s)
         except httpx.HTTPError as error:
             raise EngineAwayError(type(error).__name__) from error
 

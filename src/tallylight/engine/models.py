@@ -113,6 +113,19 @@ class Sessions(_Border):
     sessions: tuple[Session, ...]
 
 
+class StreamPolicy(_Border):
+    """Who may play one stream. `playback_key` signs its playback tokens: 32 random bytes, base64url without padding."""
+
+    visibility: Literal["public", "unlisted", "private"]
+    playback_key: Annotated[str | None, Field(repr=False)] = None
+
+
+class PlaybackPolicy(_Border):
+    """What the engine enforces on viewers. A private stream needs its key; a stream not named here is public."""
+
+    streams: dict[str, StreamPolicy]
+
+
 class EngineProblem(_Border):
     """Why the engine refuses (RFC 9457)."""
 
