@@ -60,6 +60,26 @@ async def test_a_database_of_the_first_revision_keeps_its_streams(path: Path, mo
     assert connection.execute("SELECT count(*) FROM broadcasts").fetchall() == [(0,)]
 
 
+async def test_streams_from_before_accounts_are_public_and_each_gets_a_playback_key(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as then:
+        then.setattr(database, "HEAD_REVISION", "0002")
+        await migrated(path)
+    connection = sqlite3.connect(path)
+    for number in (1, 2):
+        connection.execute(
+            f"INSERT INTO streams VALUES ({number}, 's{number}', '', x'0{number}', '2026-01-01', '2026-01-01')"
+        )
+    connection.commit()
+    await migrated(path)
+    found = connection.execute("SELECT name, owner_id, visibility, description FROM streams").fetchall()
+    assert found == [("s1", None, "public", ""), ("s2", None, "public", "")]
+    keys = [key for (key,) in connection.execute("SELECT playback_key FROM streams")]
+    assert len(set(keys)) == 2
+    assert {len(key) for key in keys} == {32}
+
+
 async def test_writes_survive_a_power_cut(path: Path) -> None:
     await migrated(path)
     opened = Database(path)

@@ -1,6 +1,15 @@
 """The database: models, sessions and migrations. SQLite in the data directory."""
 
 from tallylight.db.database import Database
-from tallylight.db.models import BroadcastRow, Installation, Stream
+from tallylight.db.models import ApiToken, BroadcastRow, Installation, RetiredKey, Stream, User, WebSession
 
-__all__ = ["BroadcastRow", "Database", "Installation", "Stream"]
+__all__ = [
+    "ApiToken",
+    "BroadcastRow",
+    "Database",
+    "Installation",
+    "RetiredKey",
+    "Stream",
+    "User",
+    "WebSession",
+]

@@ -1,8 +1,9 @@
 """Tables."""
 
+import secrets
 from datetime import UTC, datetime
 
-from sqlalchemy import BigInteger, DateTime, Float, Index, Integer, LargeBinary, String, text
+from sqlalchemy import BigInteger, Boolean, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -25,10 +26,60 @@ class Base(DeclarativeBase):
     pass
 
 
+class User(Base):
+    """A person who may sign in. `role` is one of `admin`, `streamer`, `viewer`."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), unique=True)
+    # argon2id, with its parameters and salt.
+    password_hash: Mapped[str] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(16))
+    disabled: Mapped[bool] = mapped_column(Boolean, default=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class WebSession(Base):
+    """One browser that is signed in; its cookie is kept only as a SHA-256. Without this row the cookie is nothing."""
+
+    __tablename__ = "web_sessions"
+    __table_args__ = (Index("web_sessions_of_user", "user_id"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    renewed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ApiToken(Base):
+    """What lets a program act for a user, within `scopes` (words with blanks between); kept only as a SHA-256."""
+
+    __tablename__ = "api_tokens"
+    __table_args__ = (Index("api_tokens_of_user", "user_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(100))
+    scopes: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class Stream(Base):
-    """A named programme. Its key is kept only as a hash."""
+    """A named programme. Its key is kept only as a hash.
+
+    `visibility` is `public`, `unlisted` or `private`. `playback_key` signs the tokens that let people watch a private
+    stream; the engine has it too. Without an owner only administrators change the stream.
+    """
 
     __tablename__ = "streams"
+    __table_args__ = (Index("streams_of_owner", "owner_id"),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
@@ -37,6 +88,26 @@ class Stream(Base):
     key_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     key_created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", name="streams_owner", ondelete="SET NULL"))
+    visibility: Mapped[str] = mapped_column(String(16), default="public")
+    description: Mapped[str] = mapped_column(String(2000), default="")
+    playback_key: Mapped[bytes] = mapped_column(LargeBinary(32), default=lambda: secrets.token_bytes(32))
+
+
+class RetiredKey(Base):
+    """A stream key that was valid once, so that its holder can be told what became of it.
+
+    `reason` is `rotated` or `deleted`; the stream it names may be gone.
+    """
+
+    __tablename__ = "retired_keys"
+    __table_args__ = (Index("retired_keys_of_stream", "stream", "retired_at"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    stream: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(String(16))
+    retired_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Installation(Base):
