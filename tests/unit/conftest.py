@@ -9,14 +9,17 @@ import stat
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import pytest
+import uvicorn
 from blockbuster import BlockBuster
 
 from support.processes import free_port
+from support.waiting import wait_until
 from tallylight.api.app import internal_app, public_app
 from tallylight.api.control import Control, open_control
 from tallylight.config import Settings
@@ -96,6 +99,25 @@ async def admin(control: Control, no_blocking_calls: None) -> AsyncIterator[http
     headers = {"Authorization": f"Bearer {control.admin_token}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
         yield client
+
+
+@pytest.fixture
+async def admin_live(control: Control, short_path: Path, no_blocking_calls: None) -> AsyncIterator[httpx.AsyncClient]:
+    """The public API with the admin token on a real socket: answers arrive while they are being made."""
+    socket = str(short_path / "live.sock")
+    config = uvicorn.Config(
+        public_app(control), uds=socket, lifespan="off", log_config=None, timeout_graceful_shutdown=0
+    )
+    server = uvicorn.Server(config)
+    with patch.object(server, "capture_signals", nullcontext):
+        serving = asyncio.create_task(server.serve())
+        await wait_until(lambda: server.started, 10, "the API to listen")
+    headers = {"Authorization": f"Bearer {control.admin_token}"}
+    transport = httpx.AsyncHTTPTransport(uds=socket)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        yield client
+    server.should_exit = True
+    await serving
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tallylight.config import Settings
 from tallylight.db import Database
 from tallylight.engine.client import EngineClient
 from tallylight.engine.models import off_air
+from tallylight.events import EventLog
 from tallylight.paths import DataDirectory
 from tallylight.streams.store import StreamStore
 from unit.conftest import served
@@ -108,7 +109,7 @@ async def stage(data: DataDirectory, engine: FakeEngine, database: Database) -> 
     await streams.create("main", "The main one")
     broadcasts, clock = BroadcastStore(database), Clock()
     async with EngineClient(data.engine_socket) as client:
-        reconciler = Reconciler(client, streams, broadcasts, 60, clock)
+        reconciler = Reconciler(client, streams, broadcasts, 60, EventLog(), clock=clock)
         yield Stage(engine, streams, broadcasts, reconciler, clock)
 
 

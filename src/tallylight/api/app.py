@@ -6,6 +6,7 @@ from tallylight import __version__
 from tallylight.api import (
     broadcasts,
     engine_routes,
+    events,
     internal,
     media_status,
     problems,
@@ -22,7 +23,14 @@ def public_app(control: Control) -> FastAPI:
         title="Tallylight", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
     app.state.control = control
-    routers = (streams.router, broadcasts.router, server_info.router, media_status.router, engine_routes.router)
+    routers = (
+        streams.router,
+        broadcasts.router,
+        events.router,
+        server_info.router,
+        media_status.router,
+        engine_routes.router,
+    )
     for router in routers:
         app.include_router(router)
     _finish(app)

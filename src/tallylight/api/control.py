@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import structlog
 from fastapi import Depends, Request
 
 from tallylight.api.auth import load_token
+from tallylight.api.sse import Seats
 from tallylight.broadcasts.reconciler import Reconciler
 from tallylight.broadcasts.store import BroadcastStore
 from tallylight.config import Settings
@@ -17,11 +18,15 @@ from tallylight.db import Database
 from tallylight.engine.client import EngineAwayError, EngineClient
 from tallylight.engine.events import EventFollower
 from tallylight.engine.models import EngineEvent
+from tallylight.events import EventLog
 from tallylight.paths import DataDirectory
 from tallylight.streams.admission import Admission
 from tallylight.streams.store import StreamStore
 
 log = structlog.get_logger()
+
+# Readers of events: dashboards and studios, not viewers.
+MAX_EVENT_READERS = 100
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Control:
     streams: StreamStore
     admission: Admission
     broadcasts: BroadcastStore
+    events: EventLog
+    event_seats: Seats = field(default_factory=lambda: Seats(MAX_EVENT_READERS))
 
     async def take_off_air(self, name: str) -> None:
         """Cuts a stream's publisher. An engine that is away will be told when it is back (`remove_strangers`)."""
@@ -63,7 +70,8 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
         await streams.provision(settings.bootstrap_streams)
         async with EngineClient(data.engine_socket) as engine:
             broadcasts = BroadcastStore(database)
-            admission = Admission(streams)
+            events = EventLog()
+            admission = Admission(streams, events)
             control = Control(
                 settings,
                 load_token(data.admin_token),
@@ -73,11 +81,12 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
                 streams,
                 admission,
                 broadcasts,
+                events,
             )
-            reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s)
+            reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s, events)
 
             async def hear(event: EngineEvent) -> None:
-                _log_event(event)
+                events.copy(event)
                 reconciler.hint(event.event)
 
             follower = EventFollower(engine, hear, control.remove_strangers)
@@ -90,11 +99,6 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
                 await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await database.close()
-
-
-def _log_event(event: EngineEvent) -> None:
-    # The engine has logged it already; this shows only that it arrived.
-    log.debug("engine_event", name=event.event, stream=event.stream, seq=event.seq)
 
 
 def _control(request: Request) -> Control:

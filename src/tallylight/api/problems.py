@@ -33,6 +33,7 @@ STATUSES: dict[str, HTTPStatus] = {
     "token_missing": HTTPStatus.UNAUTHORIZED,
     "token_wrong": HTTPStatus.UNAUTHORIZED,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "too_many_listeners": HTTPStatus.SERVICE_UNAVAILABLE,
     "too_many_taps": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

@@ -33,6 +33,7 @@ async def list_streams(control: ControlPlane) -> StreamList:
 async def create_stream(wanted: NewStream, control: ControlPlane, response: Response) -> StreamWithKey:
     """Makes a stream. The key is in this answer and nowhere else."""
     new = await control.streams.create(wanted.name, wanted.title)
+    control.events.emit("stream_created", stream=new.stream.name)
     response.headers["Location"] = f"/api/streams/{new.stream.name}"
     return StreamWithKey.of(new)
 
@@ -49,6 +50,7 @@ async def get_stream(name: Name, control: ControlPlane) -> StreamView:
 async def delete_stream(name: Name, control: ControlPlane) -> None:
     """Deletes a stream with its key, and takes it off the air."""
     await control.streams.delete(name)
+    control.events.emit("stream_deleted", stream=name)
     await control.take_off_air(name)
 
 
@@ -56,5 +58,6 @@ async def delete_stream(name: Name, control: ControlPlane) -> None:
 async def rotate_key(name: Name, control: ControlPlane) -> StreamWithKey:
     """Gives a stream a new key, and cuts its publisher: a key is changed because somebody else has it."""
     new = await control.streams.rotate_key(name)
+    control.events.emit("stream_key_rotated", stream=name)
     await control.take_off_air(name)
     return StreamWithKey.of(new)

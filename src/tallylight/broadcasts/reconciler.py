@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -11,6 +12,7 @@ from tallylight.broadcasts.lifecycle import Broadcast, Change, Happening, Public
 from tallylight.broadcasts.store import BroadcastStore
 from tallylight.engine.client import EngineAwayError, EngineClient
 from tallylight.engine.models import StreamStatus
+from tallylight.events import EventLog
 from tallylight.streams.store import StreamStore
 
 log = structlog.get_logger()
@@ -34,12 +36,15 @@ class Reconciler:
         streams: StreamStore,
         broadcasts: BroadcastStore,
         window_s: float,
+        events: EventLog,
+        *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._engine = engine
         self._streams = streams
         self._broadcasts = broadcasts
         self._window = timedelta(seconds=window_s)
+        self._events = events
         self._clock = clock
         self._hint = asyncio.Event()
 
@@ -76,7 +81,18 @@ class Reconciler:
             publications = None
         changes = plan(rows, publications, now, self._window, lambda: uuid.uuid4().hex)
         for change in await self._broadcasts.apply(changes):
-            _log(change)
+            self._tell(change)
+
+    def _tell(self, change: Change) -> None:
+        if change.happening is None:
+            return
+        after = change.after
+        facts: dict[str, Any] = {"broadcast": after.id, "session": after.session, "epoch": after.epoch}
+        if change.happening in (Happening.RECONNECTING, Happening.ENDED):
+            facts["reason"] = after.end_reason
+        if change.happening is Happening.ENDED:
+            facts["duration_s"] = _duration_s(after)
+        self._events.emit(change.happening.value, stream=after.stream, **facts)
 
     async def _publications(self) -> dict[str, Publication]:
         boot_id = (await self._engine.health()).boot_id
@@ -97,18 +113,6 @@ def _publication(status: StreamStatus, title: str | None, boot_id: str) -> Publi
         viewers=sum(status.viewers.values()),
         last_end=status.last_end,
     )
-
-
-def _log(change: Change) -> None:
-    if change.happening is None:
-        return
-    after = change.after
-    facts = {"stream": after.stream, "broadcast": after.id, "session": after.session, "epoch": after.epoch}
-    if change.happening in (Happening.RECONNECTING, Happening.ENDED):
-        facts |= {"reason": after.end_reason}
-    if change.happening is Happening.ENDED:
-        facts |= {"duration_s": _duration_s(after)}
-    log.info(change.happening.value, **facts)
 
 
 def _duration_s(broadcast: Broadcast) -> float:

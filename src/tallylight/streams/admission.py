@@ -3,14 +3,11 @@
 import time
 from collections.abc import Callable
 
-import structlog
-
 from tallylight.engine.models import AdmissionQuestion, Allowed, Refused
+from tallylight.events import EventLog
 from tallylight.streams.keys import key_matches
 from tallylight.streams.store import StreamStore, StreamUnknownError
 from tallylight.streams.wrong_key_limit import WrongKeyLimit
-
-log = structlog.get_logger()
 
 KEY_MISSING = Refused(code="key_missing", message="A stream key is needed to publish.")
 KEY_WRONG = Refused(code="key_wrong", message="This stream key is not valid.")
@@ -22,8 +19,9 @@ RATE_LIMITED = Refused(
 class Admission:
     """Decides who may publish. A right key is always let in; only wrong ones are counted against their address."""
 
-    def __init__(self, streams: StreamStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, streams: StreamStore, events: EventLog, clock: Callable[[], float] = time.monotonic) -> None:
         self._streams = streams
+        self._events = events
         self._clock = clock
         self._limit = WrongKeyLimit()
 
@@ -37,7 +35,13 @@ class Admission:
         ):
             answer = RATE_LIMITED
         if isinstance(answer, Refused):
-            log.info("publish_denied", code=answer.code, protocol=question.protocol, session=question.session)
+            self._events.emit(
+                "publish_denied",
+                stream=question.stream,
+                code=answer.code,
+                protocol=question.protocol,
+                session=question.session,
+            )
         return answer
 
     async def _judge(self, question: AdmissionQuestion) -> Allowed | Refused:

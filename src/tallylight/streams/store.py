@@ -82,7 +82,6 @@ class StreamStore:
                 session.add(stream)
         except IntegrityError as error:
             raise StreamExistsError(name) from error
-        log.info("stream_created", stream=name)
         return NewKey(stream, key)
 
     async def delete(self, name: str) -> None:
@@ -92,7 +91,6 @@ class StreamStore:
         if deleted is None:
             raise StreamUnknownError(name)
         await asyncio.to_thread(self._forget_first_key, name)
-        log.info("stream_deleted", stream=name)
 
     async def rotate_key(self, name: str) -> NewKey:
         """Gives a stream a new key; the old one opens nothing from now on. Raises StreamUnknownError."""
@@ -104,7 +102,6 @@ class StreamStore:
             stream.key_hash = hash_key(key)
             stream.key_created_at = datetime.now(UTC)
         await asyncio.to_thread(self._forget_first_key, name)
-        log.info("stream_key_rotated", stream=name)
         return NewKey(stream, key)
 
     async def provision(self, bootstrap: Sequence[BootstrapStream]) -> None:

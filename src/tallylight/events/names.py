@@ -1,0 +1,18 @@
+"""Every event that the control plane emits, by name. Those of the engine are listed in docs/engine-api.md.
+
+A test holds the source to it in both directions: what is emitted is here, and what is here is emitted.
+"""
+
+EVENTS = {
+    "broadcast_continued": "The publisher is back within the reconnect window; the broadcast goes on.",
+    "broadcast_ended": "The broadcast is over; `reason` is why its last publication ended.",
+    "broadcast_reconnecting": "No media arrives; the broadcast waits for its publisher.",
+    "broadcast_started": "Media arrives on a stream that had no open broadcast.",
+    "publish_denied": "Somebody who wanted to publish was refused; `code` says why.",
+    "stream_created": "A stream was made.",
+    "stream_deleted": "A stream was deleted with its key.",
+    "stream_key_rotated": "A stream has a new key; the old one opens nothing any more.",
+}
+
+# A notice to one reader, not an event: what it asked for is older than the log, which begins at `oldest`.
+EVENTS_LOST = "events_lost"
