@@ -1,4 +1,4 @@
-import { fullJitterMs } from "../backoff";
+import { EventStream, parseJson } from "./event_stream";
 import type { LiveState, Track } from "./types";
 
 /** No event for this long although the engine sends one at least every 2 s: the connection is dead, open it anew. */
@@ -13,64 +13,27 @@ export interface LiveEventsHandlers {
   onLost(): void;
 }
 
-/**
- * The server-sent events of one stream, kept open for as long as it lives.
- *
- * EventSource's own reconnect waits 3 s in Chromium; this one re-opens with full-jitter back-off, so viewers of an
- * engine that restarts in 2 s are back soon after it.
- */
+/** The server-sent events of one stream, kept open for as long as it lives. */
 export class LiveEvents {
-  #source: EventSource | null = null;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #failures = 0;
-  #lost = false;
-  #closed = false;
+  readonly #stream: EventStream<LiveState>;
 
-  constructor(
-    private readonly url: string,
-    private readonly handlers: LiveEventsHandlers,
-  ) {
-    this.#open();
+  constructor(url: string, handlers: LiveEventsHandlers) {
+    this.#stream = new EventStream({
+      url: () => url,
+      event: "state",
+      parse: parseLiveState,
+      onValue: (state) => handlers.onState(state),
+      onLost: () => handlers.onLost(),
+      silenceMs: SILENCE_MS,
+      reopenBaseMs: REOPEN_BASE_MS,
+      reopenCapMs: REOPEN_CAP_MS,
+      // A player in a hidden tab may go on with its sound.
+      whileHidden: true,
+    });
   }
 
   close(): void {
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    this.#source?.close();
-  }
-
-  #open(): void {
-    const source = new EventSource(this.url);
-    this.#source = source;
-    this.#expectEvent();
-    source.addEventListener("state", (event) => {
-      const state = parseLiveState(event.data);
-      if (!state) return;
-      this.#failures = 0;
-      this.#lost = false;
-      this.#expectEvent();
-      this.handlers.onState(state);
-    });
-    source.addEventListener("error", () => this.#reopen());
-  }
-
-  #expectEvent(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#reopen(), SILENCE_MS);
-  }
-
-  #reopen(): void {
-    if (this.#closed) return;
-    this.#source?.close();
-    this.#source = null;
-    if (!this.#lost) {
-      this.#lost = true;
-      this.handlers.onLost();
-    }
-    clearTimeout(this.#timer);
-    const waitMs = fullJitterMs(this.#failures, Math.random(), REOPEN_BASE_MS, REOPEN_CAP_MS);
-    this.#failures += 1;
-    this.#timer = setTimeout(() => this.#open(), waitMs);
+    this.#stream.close();
   }
 }
 
@@ -87,25 +50,20 @@ function withNumbers(track: Track): Track {
 
 /** The state in an event's data, or null when it is not one: a proxy may answer anything. */
 export function parseLiveState(data: unknown): LiveState | null {
-  if (typeof data !== "string") return null;
-  try {
-    const value = JSON.parse(data) as Partial<LiveState> | null;
-    if (!value || !["on_air", "no_media", "off_air"].includes(String(value.state))) return null;
-    const playable = { playable: true, code: null, reason: null, fix: null };
-    return {
-      stream: String(value.stream ?? ""),
-      state: value.state as LiveState["state"],
-      media_age_ms: typeof value.media_age_ms === "number" ? value.media_age_ms : null,
-      last_end: typeof value.last_end === "string" ? value.last_end : null,
-      epoch: typeof value.epoch === "number" ? value.epoch : null,
-      viewers: typeof value.viewers === "number" ? value.viewers : 0,
-      started_at: typeof value.started_at === "string" ? value.started_at : null,
-      stream_type: typeof value.stream_type === "string" ? value.stream_type : null,
-      tracks: Array.isArray(value.tracks) ? value.tracks.map(withNumbers) : [],
-      webrtc: value.webrtc ?? playable,
-      hls: value.hls ?? playable,
-    };
-  } catch {
-    return null;
-  }
+  const value = parseJson(data) as Partial<LiveState> | null;
+  if (!value || !["on_air", "no_media", "off_air"].includes(String(value.state))) return null;
+  const playable = { playable: true, code: null, reason: null, fix: null };
+  return {
+    stream: String(value.stream ?? ""),
+    state: value.state as LiveState["state"],
+    media_age_ms: typeof value.media_age_ms === "number" ? value.media_age_ms : null,
+    last_end: typeof value.last_end === "string" ? value.last_end : null,
+    epoch: typeof value.epoch === "number" ? value.epoch : null,
+    viewers: typeof value.viewers === "number" ? value.viewers : 0,
+    started_at: typeof value.started_at === "string" ? value.started_at : null,
+    stream_type: typeof value.stream_type === "string" ? value.stream_type : null,
+    tracks: Array.isArray(value.tracks) ? value.tracks.map(withNumbers) : [],
+    webrtc: value.webrtc ?? playable,
+    hls: value.hls ?? playable,
+  };
 }

@@ -9,11 +9,15 @@ export async function fetchStreams(signal: AbortSignal): Promise<StreamStatus[]>
   return Array.isArray(body) ? body : (body.streams ?? []);
 }
 
-/** One stream, or "unknown" to the server; null when it does not answer: the picture does not depend on it. */
+/** A watch page waits no longer than this for the title: the picture does not depend on it. */
+const ONE_TIMEOUT_MS = 1500;
+
+/** One stream, or "unknown" to the server; null when it does not answer. */
 export async function fetchStream(name: string): Promise<StreamStatus | "unknown" | null> {
   try {
     const response = await fetch(`/api/streams/${encodeURIComponent(name)}`, {
       headers: { accept: "application/json" },
+      signal: AbortSignal.timeout(ONE_TIMEOUT_MS),
     });
     if (response.status === 404) return "unknown";
     return response.ok ? ((await response.json()) as StreamStatus) : null;

@@ -48,11 +48,14 @@ export interface LiveState {
   hls: Playability;
 }
 
+export type Visibility = "public" | "unlisted" | "private";
+
 /** One element of `GET /api/streams`. Fields the pages do not read are left out. */
 export interface StreamStatus {
   name: string;
   title?: string | null;
   description?: string | null;
+  visibility?: Visibility;
   status: "ON_AIR" | "OFF_AIR";
   stream_type: string | null;
   /** The publisher's session. */
@@ -61,6 +64,14 @@ export interface StreamStatus {
   uptime_s: number | null;
   tracks?: Track[];
   viewers?: Record<string, number> | number | null;
+  playback?: Record<"webrtc" | "hls", Playability>;
+  /** Path of a still of the newest keyframe, another one for each picture; null while there is none. */
+  poster?: string | null;
+  /** What whoever asked may do with it. */
+  may?: { edit: boolean; watch: boolean };
+  /** The account it belongs to, null for nobody's; told to those who may edit, like all below. */
+  owner?: string | null;
+  key_created_at?: string | null;
 }
 
 /** RFC 9457 problem document. */
