@@ -8,6 +8,7 @@ import { createReadStream, existsSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join, normalize } from "node:path";
 import type { Plugin } from "vite";
+import { answerControl, type MockStreams } from "./mock_control.ts";
 
 type Scenario = (elapsedS: number) => Record<string, unknown>;
 
@@ -94,21 +95,46 @@ function json(response: ServerResponse, status: number, body: unknown): true {
   return true;
 }
 
+const TITLES: Record<string, string> = { main: "Morning rehearsal, hall 2", bframes: "Camera two, from OBS" };
+/** What was changed about streams since the start; null marks those that were deleted. */
+const changed = new Map<string, Record<string, unknown> | null>();
+
 function status(name: string): Record<string, unknown> {
   const live = liveState(name, 0);
-  const title = { main: "Morning rehearsal, hall 2", bframes: "Camera two, from OBS" }[name] ?? name;
+  const onAir = live.state !== "off_air";
   return {
     name,
-    title,
-    description: name === "main" ? "Weekly rehearsal. Questions are answered afterwards." : null,
-    status: live.state === "off_air" ? "OFF_AIR" : "ON_AIR",
+    title: TITLES[name] ?? name,
+    description: name === "main" ? "Weekly rehearsal. Questions are answered afterwards." : "",
+    visibility: { off: "private", lost: "unlisted" }[name] ?? "public",
+    status: onAir ? "ON_AIR" : "OFF_AIR",
     started_at: live.started_at,
     uptime_s: 4442,
     stream_type: "RTMP_STREAM",
     tracks: live.tracks,
-    viewers: { webrtc: live.viewers },
+    viewers: { webrtc: live.viewers, hls: 0 },
+    playback: { webrtc: live.webrtc, hls: live.hls },
+    poster: onAir ? `/api/streams/${name}/poster?at=${Math.floor(Date.now() / 10_000) * 10}` : null,
+    may: { edit: true, watch: true },
+    owner: "admin",
+    key_created_at: new Date(STARTED).toISOString(),
+    last_publisher: null,
+    refusals: [],
+    ...changed.get(name),
   };
 }
+
+const streams: MockStreams = {
+  list: () =>
+    process.env.TALLYLIGHT_MOCK_EMPTY
+      ? []
+      : [...new Set(["main", "bframes", "off", "lost", ...changed.keys()])]
+          .filter((name) => changed.get(name) !== null)
+          .map(status),
+  get: (name) => (changed.get(name) === null ? null : status(name)),
+  change: (name, fields) => changed.set(name, { ...changed.get(name), ...fields }),
+  remove: (name) => changed.set(name, null),
+};
 
 function sendEvents(name: string, request: IncomingMessage, response: ServerResponse): true {
   response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache" });
@@ -142,12 +168,9 @@ function answer(request: IncomingMessage, response: ServerResponse): boolean {
   const one = /^\/api\/streams\/([^/]+)$/.exec(path)?.[1];
   const hls = /^\/hls\/[^/]+\/(.+)$/.exec(path)?.[1];
   if (events) return sendEvents(events, request, response);
-  if (path === "/api/streams")
-    return json(response, 200, {
-      streams: process.env.TALLYLIGHT_MOCK_EMPTY ? [] : ["main", "bframes", "off"].map(status),
-    });
+  if (path === "/api/streams" && request.method === "GET") return json(response, 200, { streams: streams.list() });
   if (path === "/api/config") return json(response, 200, { rtmp: { port: 1935 } });
-  if (one) return json(response, 200, status(one));
+  if (one && request.method === "GET") return json(response, 200, status(one));
   if (hls) return sendHls(hls, response);
   if (path === "/mock/publishing") {
     mockPublishing = request.method === "POST" ? Date.now() : null;
@@ -161,7 +184,10 @@ export function mockServer(): Plugin {
     name: "tallylight-mock",
     configureServer(server) {
       server.middlewares.use((request, response, next) => {
-        if (!answer(request, response)) next();
+        if (answer(request, response)) return;
+        void answerControl(request, response, streams).then((answered) => {
+          if (!answered) next();
+        });
       });
     },
     transformIndexHtml: () => [

@@ -90,7 +90,7 @@ export class IndexPage extends LightElement {
         <h2>${stream.title || stream.name}</h2>
         <p class="muted">
           ${visibilityMark(stream.visibility)}
-          <span>${[watching(count), pictureLine(stream.tracks ?? [])].filter(Boolean).join(" · ")}</span>
+          <span>${watching(count)}</span> <span>${pictureLine(stream.tracks ?? [])}</span>
         </p>
       </div>
     </a>`;

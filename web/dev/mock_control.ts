@@ -1,0 +1,170 @@
+/** A control plane that remembers what it is told until it ends: accounts, webhooks, keys. Development only. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { dashboard, eventTail, poster, sendEvents } from "./mock_live.ts";
+
+type Json = Record<string, unknown>;
+
+const EARLIER = new Date(Date.now() - 9 * 86_400_000).toISOString();
+const secret = (): string => crypto.randomUUID().replaceAll("-", "");
+const role = process.env.TALLYLIGHT_MOCK_ROLE ?? "admin";
+const user = role === "nobody" ? null : { name: role, role };
+
+const account = (name: string, itsRole: string, last_seen_at: string | null): Json => ({
+  name,
+  role: itsRole,
+  created_at: EARLIER,
+  last_seen_at,
+  disabled: false,
+});
+const users = new Map<string, Json>([
+  ["admin", account("admin", "admin", new Date().toISOString())],
+  ["maria", account("maria", "streamer", EARLIER)],
+  ["guest", { ...account("guest", "viewer", null), disabled: true }],
+]);
+
+const delivery = (id: string, status: string, attempts: Json[]): Json => ({
+  id,
+  event: "broadcast.started",
+  stream: "main",
+  status,
+  attempts,
+  created_at: EARLIER,
+  next_attempt_at: status === "pending" ? new Date(Date.now() + 60_000).toISOString() : null,
+});
+const refused = { at: EARLIER, status_code: 500, error: null, duration_ms: 41 };
+const unreachable = { at: EARLIER, status_code: null, error: "No answer within 10 s.", duration_ms: 10_000 };
+const deliveries = [
+  delivery("d3", "pending", [unreachable]),
+  delivery("d2", "failed", [unreachable, refused, refused]),
+  delivery("d1", "delivered", [{ at: EARLIER, status_code: 204, error: null, duration_ms: 83 }]),
+];
+const hook = (id: string, url: string, events: string[], stream: string | null): Json => ({
+  id,
+  url,
+  events,
+  stream,
+  enabled: true,
+  created_at: EARLIER,
+  owner: "admin",
+  last_delivery: deliveries[0],
+});
+const hooks = new Map<string, Json>([
+  ["w1", hook("w1", "https://hooks.example.org/tallylight/broadcasts", ["broadcast.started", "broadcast.ended"], null)],
+]);
+
+export interface MockStreams {
+  list(): Json[];
+  get(name: string): Json | null;
+  change(name: string, fields: Json): void;
+  remove(name: string): void;
+}
+
+interface Question {
+  method: string;
+  path: string;
+  query: URLSearchParams;
+  body: Json;
+  request: IncomingMessage;
+  response: ServerResponse;
+}
+
+function json(response: ServerResponse, status: number, body?: unknown): true {
+  response.writeHead(status, { "content-type": status < 400 ? "application/json" : "application/problem+json" });
+  response.end(body === undefined ? undefined : JSON.stringify(body));
+  return true;
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Json> {
+  let text = "";
+  for await (const piece of request) text += piece;
+  return text === "" ? {} : (JSON.parse(text) as Json);
+}
+
+/** A collection with POST, PATCH and DELETE of one, kept in a map by `key`. */
+function collection(
+  question: Question,
+  base: string,
+  items: Map<string, Json>,
+  make: (body: Json) => [Json, Json],
+): boolean {
+  const { method, path, body, response } = question;
+  const name = path.slice(base.length + 1);
+  if (path === base && method === "GET")
+    return json(response, 200, { [base.split("/").pop() ?? ""]: [...items.values()] });
+  if (path === base) {
+    const [item, shownOnce] = make(body);
+    items.set(String(item.id ?? item.name), item);
+    return json(response, 201, { ...item, ...shownOnce });
+  }
+  const known = items.get(name);
+  if (!known) return false;
+  if (method === "DELETE") items.delete(name);
+  else Object.assign(known, body);
+  return json(response, method === "DELETE" ? 204 : 200, method === "DELETE" ? undefined : known);
+}
+
+function webhooks(question: Question): boolean {
+  const { path, response } = question;
+  const action = /^\/api\/webhooks\/([^/]+)\/(\S+)$/.exec(path)?.[2];
+  if (action === "deliveries") return json(response, 200, { deliveries });
+  if (action === "test") return json(response, 202, {});
+  if (action === "rotate-secret") return json(response, 200, { secret: `whsec_${secret()}` });
+  return collection(question, "/api/webhooks", hooks, (body) => [
+    { ...hook(`w${hooks.size + 1}`, "", [], null), last_delivery: null, ...body },
+    { secret: `whsec_${secret()}` },
+  ]);
+}
+
+function streams(question: Question, known: MockStreams): boolean {
+  const { method, path, body, response } = question;
+  const [, name, action] = /^\/api\/streams\/([^/]+)(?:\/(.+))?$/.exec(path) ?? [];
+  if (path === "/api/streams" && method === "POST") {
+    known.change(String(body.name), body);
+    return json(response, 201, { ...body, key: secret() });
+  }
+  if (!name) return false;
+  if (action === "poster") {
+    response.writeHead(200, { "content-type": "image/svg+xml" });
+    response.end(poster(question.query.get("at") ?? "0"));
+    return true;
+  }
+  if (action === "rotate-key") return json(response, 200, { name, key: secret() });
+  if (action === "publisher") return json(response, 204);
+  if (action === "playback-token") {
+    const watch_url = `/watch/${name}?token=${secret()}`;
+    return json(response, 200, {
+      token: secret(),
+      expires_at: new Date(Date.now() + 3_600_000).toISOString(),
+      watch_url,
+    });
+  }
+  if (method === "PATCH") known.change(name, body);
+  if (method === "DELETE") known.remove(name);
+  if (method === "GET") return false;
+  return json(response, method === "DELETE" ? 204 : 200, method === "DELETE" ? undefined : known.get(name));
+}
+
+/** Answers what the control plane would; false for everything else. */
+export async function answerControl(
+  request: IncomingMessage,
+  response: ServerResponse,
+  known: MockStreams,
+): Promise<boolean> {
+  const url = new URL(request.url ?? "/", "http://mock");
+  const path = decodeURIComponent(url.pathname);
+  if (!path.startsWith("/api/")) return false;
+  const method = request.method ?? "GET";
+  const body = method === "GET" ? {} : await bodyOf(request);
+  const question: Question = { method, path, query: url.searchParams, body, request, response };
+  if (path === "/api/live") return sendEvents(request, response, "streams", 2000, () => ({ streams: known.list() }));
+  if (path === "/api/dashboard") return json(response, 200, dashboard(true));
+  if (path === "/api/dashboard/live") return sendEvents(request, response, "dashboard", 2000, () => dashboard(false));
+  if (path === "/api/events") return eventTail(request, response, Number(url.searchParams.get("after") ?? 0));
+  if (path === "/api/session") return json(response, method === "DELETE" ? 204 : 200, { user });
+  if (path.startsWith("/api/webhooks")) return webhooks(question);
+  if (path.startsWith("/api/streams")) return streams(question, known);
+  return collection(question, "/api/users", users, (body) => [
+    { ...account(String(body.name), String(body.role), null) },
+    body.password ? {} : { password: secret().slice(0, 20) },
+  ]);
+}
