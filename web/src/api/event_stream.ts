@@ -1,4 +1,9 @@
 import { fullJitterMs } from "../backoff";
+import { readProblem } from "./problem";
+import type { Problem } from "./types";
+
+/** Who was refused will be refused again, unless they get another right or the server's clock or policy changes. */
+const REOPEN_REFUSED_MS = 30_000;
 
 export interface EventStreamOptions<Value> {
   /** Asked at every opening, so that it can say where to go on. */
@@ -10,6 +15,8 @@ export interface EventStreamOptions<Value> {
   onValue(value: Value): void;
   /** Called once when the connection is lost; the next `onValue` means it is back. */
   onLost(): void;
+  /** The server answered 401 or 403: this visitor may not read these events. */
+  onRefused?(problem: Problem): void;
   /** No event for this long: the connection is dead, open it anew. Null where nothing may come for a long time. */
   silenceMs: number | null;
   /** Bounds of the full-jitter back-off between openings. */
@@ -44,6 +51,14 @@ export class EventStream<Value> {
     if (options.whileHidden || !document.hidden) this.#open();
   }
 
+  /** Opens at once when not connected: something changed that makes it worth trying. */
+  retry(): void {
+    if (!this.#lost || this.#closed) return;
+    this.#rest();
+    this.#failures = 0;
+    this.#open();
+  }
+
   close(): void {
     this.#closed = true;
     document.removeEventListener("visibilitychange", this.#onVisibility);
@@ -69,7 +84,11 @@ export class EventStream<Value> {
       this.#expectEvent();
       this.options.onValue(value);
     });
-    source.addEventListener("error", () => this.#reopen());
+    source.addEventListener("error", () => {
+      // Closed for good means that an answer came, and that it was no stream of events.
+      if (source.readyState === EventSource.CLOSED && this.options.onRefused) void this.#askWhy();
+      this.#reopen();
+    });
   }
 
   #expectEvent(): void {
@@ -77,6 +96,25 @@ export class EventStream<Value> {
     if (silenceMs === null) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#reopen(), silenceMs);
+  }
+
+  /** EventSource keeps the status of a refusal to itself. */
+  async #askWhy(): Promise<void> {
+    const url = this.options.url();
+    const asking = new AbortController();
+    try {
+      const response = await fetch(url, { signal: asking.signal });
+      const refused = response.status === 401 || response.status === 403;
+      if (!refused || this.#closed || url !== this.options.url()) return;
+      const problem = await readProblem(response);
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#open(), REOPEN_REFUSED_MS);
+      this.options.onRefused?.(problem);
+    } catch {
+      // The server has gone meanwhile; #reopen is on its way.
+    } finally {
+      asking.abort(); // an answer that is a stream of events after all would never end
+    }
   }
 
   #reopen(): void {

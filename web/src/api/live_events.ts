@@ -1,5 +1,5 @@
 import { EventStream, parseJson } from "./event_stream";
-import type { LiveState, Track } from "./types";
+import type { LiveState, Problem, Track } from "./types";
 
 /** No event for this long although the engine sends one at least every 2 s: the connection is dead, open it anew. */
 const SILENCE_MS = 6000;
@@ -11,25 +11,37 @@ export interface LiveEventsHandlers {
   onState(state: LiveState): void;
   /** Called once when the connection is lost; the next `onState` means it is back. */
   onLost(): void;
+  /** The server answered 401: this stream is private, and the token is missing, wrong or too old. */
+  onRefused?(problem: Problem): void;
 }
 
 /** The server-sent events of one stream, kept open for as long as it lives. */
 export class LiveEvents {
   readonly #stream: EventStream<LiveState>;
 
-  constructor(url: string, handlers: LiveEventsHandlers) {
+  constructor(
+    private url: string,
+    handlers: LiveEventsHandlers,
+  ) {
     this.#stream = new EventStream({
-      url: () => url,
+      url: () => this.url,
       event: "state",
       parse: parseLiveState,
       onValue: (state) => handlers.onState(state),
       onLost: () => handlers.onLost(),
+      onRefused: (problem) => handlers.onRefused?.(problem),
       silenceMs: SILENCE_MS,
       reopenBaseMs: REOPEN_BASE_MS,
       reopenCapMs: REOPEN_CAP_MS,
       // A player in a hidden tab may go on with its sound.
       whileHidden: true,
     });
+  }
+
+  /** Opens at another address (a newer token) the next time, at once when not connected. */
+  readdress(url: string): void {
+    this.url = url;
+    this.#stream.retry();
   }
 
   close(): void {

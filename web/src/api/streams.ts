@@ -1,8 +1,8 @@
 /** Streams as their owners see and change them. Every function throws a ProblemError with a sentence for people. */
 import { request } from "./session";
-import type { StreamStatus } from "./types";
+import type { StreamStatus, Visibility } from "./types";
 
-export type Visibility = "public" | "unlisted" | "private";
+export type { Visibility } from "./types";
 
 /** How the last publisher ended, or why one was refused, in the server's words. */
 export interface LastPublisher {
