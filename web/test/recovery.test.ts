@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import type { LiveState } from "../src/api/types";
 import {
+  DENIED_RETRY_MS,
   type Effect,
+  EVENTS_GRACE_MS,
   Recovery,
   type RecoveryEvent,
   type RecoveryOptions,
@@ -326,5 +328,41 @@ describe("back-off", () => {
     const bench = new Bench().play().server(offAir("finished"));
     bench.send({ type: "first_frame", transport: "webrtc" }).fail("webrtc");
     expect([bench.phase, bench.running.size]).toEqual(["ended", 0]);
+  });
+});
+
+describe("a private stream", () => {
+  const refused = (bench: Bench, transport: Transport): void => {
+    bench.running.delete(transport);
+    const failure = { code: "token_expired", detail: "The token has expired.", denied: true };
+    bench.send({ type: "failed", transport, failure });
+  };
+
+  it("says so, and does not hammer the server with a refused token", () => {
+    const bench = new Bench().send({ type: "denied", code: "token_missing" });
+    expect(bench.recovery.view(bench.now)).toMatchObject({ phase: "denied", code: "token_missing" });
+    bench.pass(EVENTS_GRACE_MS);
+    refused(bench, "webrtc");
+    const before = bench.effects.length;
+    bench.pass(DENIED_RETRY_MS - 1000);
+    expect(bench.effects.slice(before).filter((effect) => effect.transport === "webrtc")).toEqual([]);
+    expect(bench.recovery.view(bench.now)).toMatchObject({ phase: "denied", code: "token_expired" });
+  });
+
+  it("opens at once with another token", () => {
+    const bench = new Bench().server(liveState());
+    refused(bench, "webrtc");
+    expect(bench.recovery.view(bench.now).phase).toBe("denied");
+    bench.send({ type: "new_token" });
+    expect(bench.running.has("webrtc")).toBe(true);
+    bench.send({ type: "first_frame", transport: "webrtc" });
+    expect(bench.recovery.view(bench.now).phase).toBe("playing");
+  });
+
+  it("keeps the picture of who is in when the token changes", () => {
+    const bench = new Bench().server(liveState()).send({ type: "first_frame", transport: "webrtc" });
+    const before = bench.effects.length;
+    bench.send({ type: "new_token" }).pass(1000, "webrtc");
+    expect(bench.effects).toHaveLength(before);
   });
 });

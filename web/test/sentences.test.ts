@@ -33,6 +33,14 @@ describe("cards", () => {
     expect(new Set(titles).size).toBe(3);
   });
 
+  it("tells a missing, an expired and a withdrawn permission apart, and what to do about each", () => {
+    const cards = ["token_missing", "token_expired", "token_wrong"].map((code) =>
+      card(view({ phase: "denied", code })),
+    );
+    expect(new Set(cards.map((one) => one?.title)).size).toBe(3);
+    for (const one of cards) expect(one?.text.toLowerCase()).toContain("sign");
+  });
+
   it("does not flash a card in the first moments", () => {
     expect(card(view({ phase: "connecting", sinceMs: 200 }))).toBeNull();
     expect(card(view({ phase: "starting", code: "first_picture", sinceMs: 200 }))).toBeNull();

@@ -197,6 +197,7 @@ export class LlHlsTransport implements PlayerTransport {
     }
     this.handlers.onFailed({
       code: data.details,
+      denied: data.response?.code === 401,
       detail: `${data.details} (${data.response?.code ?? data.error.message})`,
     });
   }

@@ -17,6 +17,7 @@ import "../components/lamp";
 import type { LampState } from "../components/lamp";
 import { screenReaderOnly, videoTokens } from "../components/tokens";
 import { audioTrack, behind } from "../format";
+import { iceChoice } from "../ice";
 import { debugInfo, type Facts } from "./facts";
 import { loadVolume, saveVolume } from "./preferences";
 import type { Phase, TransportChoice, View } from "./recovery";
@@ -45,8 +46,9 @@ function scriptOrigin(): string {
 /**
  * A live stream: `<tallylight-player stream="main">`.
  *
- * Attributes: `stream`; `base`, the server's origin; `transport`, "auto" (WebRTC first), "webrtc" or "hls"; `muted`;
- * `compact`, a picture without controls. Reflects `data-state` and `data-transport`, and sends `tallylight-state`
+ * Attributes: `stream`; `base`, the server's origin; `transport`, "auto" (WebRTC first), "webrtc" or "hls"; `token`, the
+ * playback token of a private stream (a new one does not interrupt the picture); `muted`; `compact`, a picture without
+ * controls; `ice`, "relay" to go through TURN only. Reflects `data-state` and `data-transport`, and sends `tallylight-state`
  * (bubbling, detail: the facts) when either changes, `tallylight-facts` about four times a second and
  * `tallylight-theatre` when the viewer asks for the wide layout.
  */
@@ -55,6 +57,8 @@ export class TallylightPlayer extends LitElement {
   @property() stream = "";
   @property() base = "";
   @property() transport: TransportChoice = "auto";
+  @property() token = "";
+  @property() ice = iceChoice(location.search);
   @property({ type: Boolean }) muted = false;
   @property({ type: Boolean, reflect: true }) compact = false;
   @property({ type: Boolean, reflect: true }) theatre = false;
@@ -117,7 +121,9 @@ export class TallylightPlayer extends LitElement {
   }
 
   override updated(changed: PropertyValues<this>): void {
-    if (changed.has("stream") || changed.has("base") || changed.has("transport")) this.#open();
+    const other = ["stream", "base", "transport", "ice"] as const;
+    if (other.some((name) => changed.has(name))) this.#open();
+    else if (changed.has("token")) this.#session?.setToken(this.token);
   }
 
   #open(): void {
@@ -127,6 +133,8 @@ export class TallylightPlayer extends LitElement {
       stream: this.stream,
       base: (this.base || SCRIPT_ORIGIN).replace(/\/+$/, ""),
       choice: this.transport,
+      token: this.token,
+      ice: this.ice,
       muted: true,
       volume: this.#volume,
       stage: this.#stage,
@@ -469,6 +477,8 @@ export function lampOf(view: View, atEdge: boolean): { lamp: LampState; word: st
       return { lamp: "degraded", word: "Picture stopped" };
     case "reconnecting":
       return { lamp: "degraded", word: "Reconnecting" };
+    case "denied":
+      return { lamp: "off_air", word: "Private" };
     case "unplayable":
       return { lamp: "fail", word: "Not playable here" };
     case "starting":

@@ -36,6 +36,8 @@ export const RESYNC_AFTER_MS = 3000;
 export const RESYNC_LATENCY_MS = 200;
 /** Playing this long counts as healthy: the back-off starts from the beginning again. */
 export const STABLE_MS = 30_000;
+/** A token that was refused is refused again: asking for media waits this long, or for another token. */
+export const DENIED_RETRY_MS = 30_000;
 /** A publisher that broke off is announced as returning for this long, then the broadcast counts as over. */
 export const PUBLISHER_RETURN_MS = 60_000;
 
@@ -48,6 +50,7 @@ export type Phase =
   | "stalled" // the publisher is connected but its picture stopped
   | "reconnecting" // the picture was there and something between publisher and screen broke
   | "ended"
+  | "denied" // private, and the playback token is missing, wrong or expired
   | "unplayable"; // on air, but this browser can play neither transport
 
 export interface View {
@@ -78,11 +81,16 @@ export interface Failure {
   retryAfterMs?: number | null;
   /** This offer cannot play this broadcast: asking again is useless until the next one. */
   permanent?: boolean;
+  /** The playback token was refused; `code` says how. */
+  denied?: boolean;
 }
 
 export type RecoveryEvent =
   | { type: "server"; state: LiveState }
   | { type: "server_lost" }
+  /** The server refused even to tell the stream's state. */
+  | { type: "denied"; code: string }
+  | { type: "new_token" }
   | { type: "ice_connected" }
   | { type: "first_frame"; transport: Transport }
   | { type: "frames"; transport: Transport; latencyMs: number | null }
@@ -141,6 +149,8 @@ export class Recovery {
   #episodeAtMs: number | null = null;
   #refused: (Fallback & { epoch: number | null }) | null = null;
   #blocked: Fallback | null = null;
+  /** Code of the server's refusal; null while nothing was refused. */
+  #denied: string | null = null;
   #visible = true;
   #paused = false;
   #rewound = false;
@@ -188,6 +198,13 @@ export class Recovery {
       case "server_lost":
         this.#serverLost = true;
         break;
+      case "denied":
+        this.#denied = event.code;
+        break;
+      case "new_token":
+        this.#denied = null;
+        this.#retryAllAt(nowMs);
+        break;
       case "ice_connected":
         this.#iceConnected = true;
         break;
@@ -222,10 +239,7 @@ export class Recovery {
     const before = this.#server?.state;
     if (state.state === "on_air" && (before !== "on_air" || this.#serverLost)) {
       this.#expectFramesFromMs = nowMs;
-      for (const attempt of Object.values(this.#attempts)) {
-        attempt.retryAtMs = nowMs;
-        attempt.failures = 0;
-      }
+      this.#retryAllAt(nowMs);
     }
     if (state.state === "on_air" && before === "no_media" && this.#shown === "webrtc") {
       this.#resyncAtMs = nowMs + RESYNC_AFTER_MS;
@@ -235,6 +249,13 @@ export class Recovery {
     this.#server = state;
     this.#serverAtMs = nowMs;
     this.#serverLost = false;
+  }
+
+  #retryAllAt(nowMs: number): void {
+    for (const attempt of Object.values(this.#attempts)) {
+      attempt.retryAtMs = nowMs;
+      attempt.failures = 0;
+    }
   }
 
   #show(transport: Transport, nowMs: number): void {
@@ -248,6 +269,7 @@ export class Recovery {
     this.#shown = transport;
     this.#shownEpoch = this.#server?.epoch ?? null;
     this.#everShown = true;
+    this.#denied = null;
     this.#lastFrameMs = nowMs;
     this.#episodeAtMs = null;
     this.#rewound = false;
@@ -261,7 +283,10 @@ export class Recovery {
     }
     const stable = attempt.status === "shown" && nowMs - attempt.sinceMs > STABLE_MS;
     const failures = stable ? 0 : attempt.failures;
-    const waitMs = failure.retryAfterMs ?? fullJitterMs(failures, this.#options.random());
+    // hls.js keeps the server's own code to itself: what WebRTC was told says more.
+    if (failure.denied && (transport === "webrtc" || !this.#denied)) this.#denied = failure.code;
+    const givenMs = failure.retryAfterMs ?? (failure.denied ? DENIED_RETRY_MS : null);
+    const waitMs = givenMs ?? fullJitterMs(failures, this.#options.random());
     this.#attempts[transport] = {
       status: "waiting",
       sinceMs: nowMs,
@@ -399,6 +424,7 @@ export class Recovery {
   #derive(nowMs: number): { phase: Phase; code: string } {
     const server = this.#server;
     if (this.#shown) return this.#deriveShown(nowMs);
+    if (this.#denied && server?.state !== "off_air") return { phase: "denied", code: this.#denied };
     if (!server) return { phase: "connecting", code: this.#serverLost ? "server_away" : "connecting" };
     if (this.#serverLost) return { phase: this.#everShown ? "reconnecting" : "connecting", code: "server_away" };
     if (server.state === "off_air") return this.#deriveOffAir(server, nowMs);

@@ -47,6 +47,8 @@ export function card(view: View): Card | null {
             : "The streamer's connection broke and did not come back. If they return, the picture appears here by itself.",
         tone: "wait",
       };
+    case "denied":
+      return denied(view);
     case "unplayable":
       return unplayable(view);
   }
@@ -106,6 +108,28 @@ function reconnecting(view: View): Card | null {
     title: "Reconnecting",
     text: "The broadcast goes on, but its picture stopped reaching this browser: the link between the server and you. Connecting again.",
     tone: "warn",
+  };
+}
+
+function denied(view: View): Card {
+  if (view.code === "token_expired") {
+    return {
+      title: "This link has expired",
+      text: "The broadcast is private, and the permission to watch it ran out. Reload the page if you are signed in, or ask the streamer for a new link.",
+      tone: "fail",
+    };
+  }
+  if (view.code === "token_missing") {
+    return {
+      title: "This broadcast is private",
+      text: "Sign in with an account that may watch it, or ask the streamer for a link.",
+      tone: "fail",
+    };
+  }
+  return {
+    title: "This link does not work any more",
+    text: "The broadcast is private, and its streamer withdrew this permission to watch. Sign in, or ask the streamer for a new link.",
+    tone: "fail",
   };
 }
 

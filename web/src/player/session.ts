@@ -1,5 +1,6 @@
 import { LiveEvents } from "../api/live_events";
 import type { LiveState, Track } from "../api/types";
+import type { IceChoice } from "../ice";
 import { collectFacts, type Facts, type PlayerError } from "./facts";
 import { canDecode, hlsAvailable, LlHlsTransport, preloadHls } from "./llhls";
 import { type Effect, Recovery, type RecoveryEvent, type Transport, type TransportChoice, type View } from "./recovery";
@@ -18,6 +19,9 @@ export interface SessionOptions {
   /** Server origin, without a trailing slash. */
   base: string;
   choice: TransportChoice;
+  /** Playback token of a private stream; "" for a public one. */
+  token: string;
+  ice: IceChoice;
   muted: boolean;
   volume: number;
   /** Videos are put into this element. */
@@ -29,6 +33,7 @@ export interface SessionOptions {
 /** One stream being watched: keeps the server's state, the transports and the recovery ladder together. No looks. */
 export class PlayerSession {
   readonly #options: SessionOptions;
+  #token: string;
   readonly #openedAtMs = performance.now();
   readonly #recovery: Recovery;
   readonly #events: LiveEvents;
@@ -50,6 +55,7 @@ export class PlayerSession {
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    this.#token = options.token;
     const webrtcAvailable = typeof RTCPeerConnection !== "undefined";
     this.#recovery = new Recovery(
       {
@@ -61,11 +67,15 @@ export class PlayerSession {
       },
       this.#openedAtMs,
     );
-    if (webrtcAvailable && options.choice !== "hls") this.#prepared = new PreparedOffer();
+    if (webrtcAvailable && options.choice !== "hls") this.#prepared = this.#prepare();
     else void preloadHls();
     this.#events = new LiveEvents(this.#url("live", "/events"), {
       onState: (state) => this.#onServer(state),
       onLost: () => this.#dispatch({ type: "server_lost" }),
+      onRefused: (problem) => {
+        this.#noteError(`live.${problem.code}`, problem.detail);
+        this.#dispatch({ type: "denied", code: problem.code });
+      },
     });
     this.#ticker = setInterval(() => this.#tick(), TICK_MS);
     document.addEventListener("visibilitychange", this.#onVisibility);
@@ -119,8 +129,25 @@ export class PlayerSession {
     this.#dispatch({ type: "paused", paused });
   }
 
-  #url(area: string, tail = ""): string {
+  /** A token admits a join: who is watching stays, and only what is opened from now on uses the new one. */
+  setToken(token: string): void {
+    this.#token = token;
+    this.#events.readdress(this.#url("live", "/events"));
+    this.#dispatch({ type: "new_token" });
+  }
+
+  #prepare(): PreparedOffer {
+    return new PreparedOffer(this.#address("whep"), this.#options.ice);
+  }
+
+  #address(area: string, tail = ""): string {
     return `${this.#options.base}/${area}/${encodeURIComponent(this.#options.stream)}${tail}`;
+  }
+
+  /** With the token: neither EventSource nor the browsers' own HLS can send a header. */
+  #url(area: string, tail: string): string {
+    const query = this.#token === "" ? "" : `?token=${encodeURIComponent(this.#token)}`;
+    return `${this.#address(area, tail)}${query}`;
   }
 
   #onServer(state: LiveState): void {
@@ -170,10 +197,11 @@ export class PlayerSession {
   }
 
   #createWebrtc(): WhepTransport {
-    const prepared = this.#prepared ?? new PreparedOffer();
+    const prepared = this.#prepared ?? this.#prepare();
     this.#prepared = null;
     const { muted, volume } = this.#sound();
-    return new WhepTransport({ url: this.#url("whep"), muted, volume, prepared }, this.#handlers("webrtc"));
+    const options = { url: this.#address("whep"), token: this.#token || null, muted, volume, prepared };
+    return new WhepTransport(options, this.#handlers("webrtc"));
   }
 
   #createHls(): LlHlsTransport {

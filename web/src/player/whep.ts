@@ -1,5 +1,6 @@
 import { endSession } from "../api/end_session";
 import { readProblem, retryAfterSeconds } from "../api/problem";
+import { askIceServers, type IceChoice, iceServersOf, peerConnection, useIceServers } from "../ice";
 import { sessionUrl, withStereoOpus } from "../sdp";
 import { type InboundSample, JitterTarget, type Latency, webrtcLatency } from "./latency";
 import {
@@ -16,14 +17,18 @@ const ANSWER_TIMEOUT_MS = 8000;
 const PERMANENT_STATUS = [406, 409, 415];
 
 /**
- * An offer made before it is needed: creating the first certificate and offer of a page takes tens of milliseconds,
- * which then pass while the server-sent state is on its way.
+ * An offer made before it is needed: creating the first certificate and offer of a page, and asking for ICE servers,
+ * takes tens of milliseconds, which then pass while the server-sent state is on its way.
  */
 export class PreparedOffer {
-  readonly connection = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  readonly connection: RTCPeerConnection;
   readonly #offer: Promise<string>;
+  readonly #iceServers: Promise<RTCIceServer[]>;
 
-  constructor() {
+  /** `url` is the WHEP address the offer will go to. */
+  constructor(url: string, ice: IceChoice) {
+    this.#iceServers = askIceServers(url);
+    this.connection = peerConnection(ice);
     this.connection.addTransceiver("video", { direction: "recvonly" });
     this.connection.addTransceiver("audio", { direction: "recvonly" });
     this.#offer = this.#create();
@@ -31,11 +36,12 @@ export class PreparedOffer {
   }
 
   /**
-   * Applies the offer and returns its text. Nothing is waited for: the server is ICE-lite at an address we can reach,
-   * and learns ours from the connectivity checks.
+   * Applies the offer and returns its text. No candidate is waited for, relayed ones neither: the server is ICE-lite at
+   * an address that we or the relay can reach, and learns ours from the connectivity checks.
    */
   async apply(): Promise<string> {
     const sdp = await this.#offer;
+    useIceServers(this.connection, await this.#iceServers);
     await this.connection.setLocalDescription({ type: "offer", sdp });
     return sdp;
   }
@@ -48,6 +54,8 @@ export class PreparedOffer {
 
 export interface WhepOptions {
   url: string;
+  /** Playback token of a private stream; null for a public one. */
+  token: string | null;
   muted: boolean;
   volume: number;
   prepared: PreparedOffer;
@@ -117,14 +125,17 @@ export class WhepTransport implements PlayerTransport {
       const sdp = await this.options.prepared.apply();
       if (this.#stopped) return;
       this.requestedAtMs = performance.now();
+      const headers: Record<string, string> = { "content-type": "application/sdp" };
+      if (this.options.token) headers.authorization = `Bearer ${this.options.token}`;
       const response = await fetch(this.options.url, {
         method: "POST",
-        headers: { "content-type": "application/sdp" },
+        headers,
         body: sdp,
         signal: this.#abort.signal,
       });
       if (response.status !== 201) return await this.#refused(response);
       this.#session = sessionUrl(response.headers.get("location"), this.options.url);
+      useIceServers(this.#connection, iceServersOf(response.headers.get("link")));
       const answer = await response.text();
       if (this.#stopped) return await this.#close(false);
       await this.#connection.setRemoteDescription({ type: "answer", sdp: answer });
@@ -143,6 +154,7 @@ export class WhepTransport implements PlayerTransport {
         code: problem.code,
         detail: problem.detail,
         retryAfterMs: seconds === null ? null : seconds * 1000,
+        denied: response.status === 401,
         permanent: PERMANENT_STATUS.includes(response.status),
       }),
     );
