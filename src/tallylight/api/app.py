@@ -8,6 +8,7 @@ from tallylight.api import (
     engine_routes,
     events,
     internal,
+    live,
     media_status,
     problems,
     server_info,
@@ -23,7 +24,9 @@ def public_app(control: Control) -> FastAPI:
         title="Tallylight", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
     app.state.control = control
+    app.state.live = live.LiveStreams(control)
     routers = (
+        live.router,
         streams.router,
         broadcasts.router,
         events.router,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -33,7 +33,7 @@ async def follow_events(
     return EventStream(_messages(reader, stream), control.event_seats)
 
 
-async def _messages(reader: Reader, stream: str | None) -> AsyncIterator[str]:
+async def _messages(reader: Reader, stream: str | None) -> AsyncGenerator[str]:
     yield FIRST
     sent_at_s = time.monotonic()
     while True:

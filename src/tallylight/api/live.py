@@ -1,0 +1,106 @@
+"""`/api/live`: the list of streams, sent again whenever it has changed."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy.exc import SQLAlchemyError
+
+from tallylight.api.control import Control
+from tallylight.api.models import StreamView
+from tallylight.api.sse import FIRST, KEEP_ALIVE, EventStream, Seats, message_of_json
+from tallylight.engine.client import EngineAwayError
+from tallylight.telemetry.shared import Shared
+from tallylight.telemetry.streams_now import StreamNow, streams_now
+
+router = APIRouter(prefix="/api", tags=["streams"])
+
+# Of the 512 connections that the control plane accepts; who comes later asks for `/api/streams` now and then.
+MAX_LISTENERS = 300
+# Between two looks at the engine and the database; a publication is announced within this.
+INTERVAL_S = 1.0
+# Figures that move all the time (ages, rates) are no change; they are as old as this at most.
+REFRESH_S = 5.0
+# What does not make the list another one.
+_MOVING: dict[str, Any] = {
+    "uptime_s": True,
+    "media_age_ms": True,
+    "ledger": True,
+    "tracks": {"__all__": {"bitrate_bps", "frame_rate", "keyframe_interval_s"}},
+}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One stream as JSON: everything, and only what is a change when it changes."""
+
+    whole: str
+    steady: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The streams at one moment, each rendered at most once however many listen."""
+
+    streams: tuple[StreamNow, ...]
+    _rendered: dict[str, _Entry] = field(default_factory=dict)
+
+    def entries(self) -> list[_Entry]:
+        """What everybody may see."""
+        return [self._entry(now) for now in self.streams if now.stream.visibility == "public"]
+
+    def _entry(self, now: StreamNow) -> _Entry:
+        entry = self._rendered.get(now.stream.name)
+        if entry is None:
+            view = StreamView.of(now.stream, now.status, now.broadcast_id)
+            entry = _Entry(view.model_dump_json(), view.model_dump_json(exclude=_MOVING))
+            self._rendered[now.stream.name] = entry
+        return entry
+
+
+class LiveStreams:
+    """What `/api/live` needs between requests: the shared snapshot, and seats."""
+
+    def __init__(self, control: Control) -> None:
+        async def take() -> Snapshot:
+            return Snapshot(await streams_now(control.engine, control.streams, control.broadcasts))
+
+        self.seats = Seats(MAX_LISTENERS)
+        self.snapshots = Shared(take, INTERVAL_S)
+
+
+def _live_streams(request: Request) -> LiveStreams:
+    live: LiveStreams = request.app.state.live
+    return live
+
+
+@router.get("/live", response_class=EventStream)
+async def get_live(live: Annotated[LiveStreams, Depends(_live_streams)]) -> EventStream:
+    """Server-sent events `streams`: what `/api/streams` answers, at once, after each change, and every 5 s at least.
+
+    At most one event a second. 503 `too_many_listeners` when too many listen already.
+    """
+    return EventStream(_messages(live.snapshots), live.seats)
+
+
+async def _messages(snapshots: Shared[Snapshot]) -> AsyncGenerator[str]:
+    sent: list[str] | None = None
+    refresh_at_s = 0.0
+    while True:
+        try:
+            entries = (await snapshots.get()).entries()
+        except (EngineAwayError, SQLAlchemyError):
+            if sent is None:
+                raise
+            # Who listens already learns what is true when it is known again, in a moment.
+            yield KEEP_ALIVE
+        else:
+            steady = [entry.steady for entry in entries]
+            if steady != sent or time.monotonic() >= refresh_at_s:
+                whole = ",".join(entry.whole for entry in entries)
+                yield (FIRST if sent is None else "") + message_of_json("streams", f'{{"streams":[{whole}]}}')
+                sent, refresh_at_s = steady, time.monotonic() + REFRESH_S
+        await asyncio.sleep(snapshots.due_in_s())
