@@ -67,6 +67,7 @@ const SCENARIOS: Record<string, Scenario> = {
     elapsed < 5 ? onAir() : { ...onAir(), state: "no_media", media_age_ms: 1500 + (elapsed - 5) * 1000 },
   ended: (elapsed) => (elapsed < 5 ? onAir() : offAir("finished")),
   lost: (elapsed) => (elapsed < 5 ? onAir() : offAir("connection_lost")),
+  private: onAir,
   bframes: () => ({ ...onAir(), webrtc: B_FRAMES }),
   studio: () =>
     mockPublishing ? { ...onAir(), viewers: 1, started_at: new Date(mockPublishing).toISOString() } : offAir(null),
@@ -167,6 +168,16 @@ function answer(request: IncomingMessage, response: ServerResponse): boolean {
   const events = /^\/live\/([^/]+)\/events$/.exec(path)?.[1];
   const one = /^\/api\/streams\/([^/]+)$/.exec(path)?.[1];
   const hls = /^\/hls\/[^/]+\/(.+)$/.exec(path)?.[1];
+  // Private, and nobody here may watch it: as for anonymous visitors of a real server.
+  if (events === "private" && !request.url?.includes("token="))
+    return json(response, 401, {
+      title: "Unauthorized",
+      status: 401,
+      code: "token_missing",
+      detail: "A token is needed.",
+    });
+  if (one === "private")
+    return json(response, 404, { title: "Not Found", status: 404, code: "stream_unknown", detail: "No such stream." });
   if (events) return sendEvents(events, request, response);
   if (path === "/api/streams" && request.method === "GET") return json(response, 200, { streams: streams.list() });
   if (path === "/api/config") return json(response, 200, { rtmp: { port: 1935 } });

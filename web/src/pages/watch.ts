@@ -1,19 +1,29 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { state } from "lit/decorators.js";
+import { Lock, SlidersHorizontal } from "lucide";
+import { signInAddress } from "../api/session";
 import { fetchStream } from "../api/stream_list";
 import type { StreamStatus } from "../api/types";
+import { type Access, findAccess, type Refused, refusalWords, takeToken } from "../api/watch_access";
 import { element } from "../components/element";
 import { siteHeader } from "../components/header";
+import { icon } from "../components/icon";
 import "../components/lamp";
 import { LightElement } from "../components/light_element";
+import { visibilityMark } from "../components/visibility";
 import { behind, duration, secondsSince, tracksLine, transportName, watching } from "../format";
 import type { Facts } from "../player/facts";
 import "../player/player";
 import type { TransportChoice } from "../player/recovery";
 import { card, fallbackSentence } from "../player/sentences";
+import "./watch_share";
 
 /** Anything but playing that lasts longer than this is explained beside the picture too. */
 const EXPLAIN_AFTER_MS = 3000;
+/** A way in that was refused later (revoked, expired) is looked for again, no more often than this. */
+const ASK_AGAIN_MS = 10_000;
+/** A token is replaced when this share of its life is over, so that a slow answer does not matter. */
+const RENEW_AT = 0.8;
 
 /** Stream name of `/watch/NAME`; in development `?stream=NAME` does as well. */
 export function streamFromLocation(path: string, search: string): string {
@@ -32,34 +42,78 @@ export function transportFromSearch(search: string): TransportChoice {
   return value === "hls" || value === "webrtc" ? value : "auto";
 }
 
+/**
+ * The playback token in this page's address. It is taken out of the address bar, which gets photographed and shared, and
+ * kept with the history entry, so that reloading the page works.
+ */
+function tokenFromAddress(): string | null {
+  const { token, search } = takeToken(location.search);
+  if (token === null) return (history.state as { token?: string } | null)?.token ?? null;
+  history.replaceState({ token }, "", location.pathname + search + location.hash);
+  return token;
+}
+
 /** One stream, watched. */
 @element("tl-watch-page")
 export class WatchPage extends LightElement {
   @state() private facts: Facts | null = null;
+  @state() private access: Access | null = null;
   @state() private about: StreamStatus | null = null;
-  @state() private unknown = false;
   @state() private theatre = false;
   readonly #stream = streamFromLocation(location.pathname, location.search);
   readonly #transport = transportFromSearch(location.search);
+  readonly #givenToken = tokenFromAddress();
   #epoch: number | null = null;
+  #askedAtMs = 0;
+  #renewal: ReturnType<typeof setTimeout> | undefined;
 
   override connectedCallback(): void {
     super.connectedCallback();
-    document.title = `${this.#stream} · Tallylight`;
-    void this.#learn();
+    this.#nameTab();
+    void this.#enter();
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    clearTimeout(this.#renewal);
+  }
+
+  /** Finds the way in; what is playing goes on meanwhile. */
+  async #enter(): Promise<void> {
+    this.#askedAtMs = Date.now();
+    const access = await findAccess(this.#stream, this.#givenToken);
+    this.access = access;
+    if (access.kind === "refused") this.facts = null;
+    else {
+      this.about = access.about ?? this.about;
+      this.#renewBefore(access.expiresAt);
+    }
+    this.#nameTab();
+  }
+
+  #renewBefore(expiresAt: string | null): void {
+    clearTimeout(this.#renewal);
+    const leftMs = expiresAt === null ? 0 : Date.parse(expiresAt) - Date.now();
+    if (leftMs > 0) this.#renewal = setTimeout(() => void this.#enter(), leftMs * RENEW_AT);
   }
 
   /** Title and description; asked again for each broadcast, they may have been changed in between. */
   async #learn(): Promise<void> {
     const about = await fetchStream(this.#stream);
-    this.unknown = about === "unknown";
-    if (!about || about === "unknown") return;
-    this.about = about;
-    document.title = `${about.title || about.name} · Tallylight`;
+    if (about && about !== "unknown") this.about = about;
+    this.#nameTab();
+  }
+
+  #nameTab(): void {
+    const title = this.about?.title || this.#stream;
+    document.title = `${this.facts?.state === "playing" ? "On air: " : ""}${title} · Tallylight`;
   }
 
   readonly #onFacts = (event: CustomEvent<Facts>): void => {
+    const before = this.facts?.state;
     this.facts = event.detail;
+    if (before !== event.detail.state) this.#nameTab();
+    if ((event.detail.state as string) === "denied" && Date.now() - this.#askedAtMs > ASK_AGAIN_MS) void this.#enter();
     const epoch = event.detail.server?.epoch ?? null;
     if (epoch !== this.#epoch && this.#epoch !== null) void this.#learn();
     this.#epoch = epoch;
@@ -72,19 +126,45 @@ export class WatchPage extends LightElement {
   override render(): TemplateResult {
     return html`${siteHeader("watch")}
       <main id="main">
-        <div class="watch ${this.theatre ? "theatre" : ""}">
-          <div>
-            <tallylight-player
+        ${this.access?.kind === "refused" ? this.#refused(this.access) : this.#watching(this.access?.token ?? "")}
+      </main>`;
+  }
+
+  #watching(token: string): TemplateResult {
+    return html`<div class="watch ${this.theatre ? "theatre" : ""}">
+      <div>
+        ${
+          this.access
+            ? html`<tallylight-player
               stream=${this.#stream}
               transport=${this.#transport}
+              .token=${token}
               @tallylight-facts=${this.#onFacts}
               @tallylight-theatre=${this.#onTheatre}
-            ></tallylight-player>
-            ${this.#head()}
-          </div>
-          <aside class="aside" aria-label="About this broadcast">${this.#why()}${this.#note()}${this.#how()}${this.#description()}</aside>
-        </div>
-      </main>`;
+            ></tallylight-player>`
+            : html`<div class="player-place"></div>`
+        }
+        ${this.#head()}
+      </div>
+      <aside class="aside" aria-label="About this broadcast">${this.#why()}${this.#note()}${this.#description()}${this.#how()}${this.#share()}</aside>
+    </div>`;
+  }
+
+  #refused(access: Refused): TemplateResult {
+    const words = refusalWords(access.code, access.user);
+    return html`<section class="panel refused" id="refused" role="status">
+      ${icon(Lock, 28)}
+      <h1>${words.title}</h1>
+      <p class="muted">${words.text}</p>
+      <p class="actions">
+        ${words.signIn ? html`<a class="button primary" href=${signInAddress()}>Sign in</a>` : nothing}
+        <a class="button" href="/">See who is on air</a>
+      </p>
+    </section>`;
+  }
+
+  get #unknown(): boolean {
+    return this.access?.kind === "admitted" && this.access.unknown && this.about === null;
   }
 
   #head(): TemplateResult {
@@ -95,12 +175,12 @@ export class WatchPage extends LightElement {
     return html`<div class="watch-head">
         <h1>${this.about?.title || this.#stream}</h1>
         <div class="pills">
-          ${this.#tally()}
+          ${this.#tally()}${visibilityMark(this.about?.visibility)}
           ${live && server.viewers > 0 ? html`<span class="pill" id="viewers">${watching(server.viewers)}</span>` : nothing}
           ${uptime === null ? nothing : html`<span class="pill" id="uptime">on air ${duration(uptime)}</span>`}
         </div>
       </div>
-      <p class="tracks-line muted" id="tracks">${this.unknown && !live ? `No stream on this server is called "${this.#stream}". Check the address.` : [this.#stream, live ? tracks : ""].filter(Boolean).join(" · ")}</p>`;
+      <p class="tracks-line muted" id="tracks">${this.#unknown && !live ? `No stream on this server is called "${this.#stream}". Check the address.` : [this.#stream, live ? tracks : ""].filter(Boolean).join(" · ")}</p>`;
   }
 
   #tally(): TemplateResult {
@@ -163,7 +243,23 @@ export class WatchPage extends LightElement {
   }
 
   #description(): TemplateResult | typeof nothing {
-    if (!this.about?.description) return nothing;
-    return html`<section class="panel"><h2>About</h2><p>${this.about.description}</p></section>`;
+    const { about } = this;
+    const editable = about?.may?.edit === true;
+    if (!about || !(about.description || editable)) return nothing;
+    return html`<section class="panel" id="about">
+      <h2>About</h2>
+      <p class="description">${about.description || "No description yet."}</p>
+      ${editable ? html`<a class="button small" id="to-studio" href="/studio?stream=${encodeURIComponent(about.name)}">${icon(SlidersHorizontal, 16)} Open in the studio</a>` : nothing}
+    </section>`;
+  }
+
+  #share(): TemplateResult | typeof nothing {
+    const { about } = this;
+    if (!about) return nothing;
+    return html`<tl-share
+      stream=${about.name}
+      ?private=${about.visibility === "private"}
+      ?owner=${about.may?.edit === true}
+    ></tl-share>`;
   }
 }
