@@ -113,7 +113,7 @@ export class WatchPage extends LightElement {
     const before = this.facts?.state;
     this.facts = event.detail;
     if (before !== event.detail.state) this.#nameTab();
-    if ((event.detail.state as string) === "denied" && Date.now() - this.#askedAtMs > ASK_AGAIN_MS) void this.#enter();
+    if (event.detail.state === "denied" && Date.now() - this.#askedAtMs > ASK_AGAIN_MS) void this.#enter();
     const epoch = event.detail.server?.epoch ?? null;
     if (epoch !== this.#epoch && this.#epoch !== null) void this.#learn();
     this.#epoch = epoch;
