@@ -1,7 +1,17 @@
 """The database: models, sessions and migrations. SQLite in the data directory."""
 
 from tallylight.db.database import Database
-from tallylight.db.models import ApiToken, BroadcastRow, Installation, RetiredKey, Stream, User, WebSession
+from tallylight.db.models import (
+    ApiToken,
+    BroadcastRow,
+    Installation,
+    RetiredKey,
+    Stream,
+    User,
+    Webhook,
+    WebhookDelivery,
+    WebSession,
+)
 
 __all__ = [
     "ApiToken",
@@ -12,4 +22,6 @@ __all__ = [
     "Stream",
     "User",
     "WebSession",
+    "Webhook",
+    "WebhookDelivery",
 ]

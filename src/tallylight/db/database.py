@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # The newest file in migrations/versions; a test compares the two. Alembic (slow to import) is loaded only to migrate.
-HEAD_REVISION = "0003"
+HEAD_REVISION = "0004"
 # How long a writer waits for another (the command line, a backup) before it gives up.
 BUSY_TIMEOUT_MS = 2000
 

@@ -2,8 +2,22 @@
 
 import secrets
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -155,3 +169,55 @@ class BroadcastRow(Base):
     peak_viewers: Mapped[int] = mapped_column(Integer)
     average_viewers: Mapped[float] = mapped_column(Float)
     measured_s: Mapped[float] = mapped_column(Float)
+
+
+class Webhook(Base):
+    """An address that is told of events: `events`, words with blanks between, of one stream or (null) of all.
+
+    Without an owner it belongs to whoever holds the administrator's token. The secret that signs what is sent is kept
+    encrypted, since it is needed again.
+    """
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index("webhooks_of_owner", "owner_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    url: Mapped[str] = mapped_column(String(2000))
+    events: Mapped[str] = mapped_column(String(200))
+    stream: Mapped[str | None] = mapped_column(String(64))
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    sealed_secret: Mapped[bytes] = mapped_column(LargeBinary(128))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class WebhookDelivery(Base):
+    """One event for one webhook: to be sent while `pending`, then `delivered` or `failed`.
+
+    `id` is the message's `webhook-id`, the same at every attempt, and `body` is what is signed and sent. `number` grows:
+    of one webhook and stream, the lowest that is pending goes first.
+    """
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("webhook_deliveries_of_webhook", "webhook_id", "number"),
+        Index(
+            "webhook_deliveries_pending",
+            "webhook_id",
+            "stream",
+            "number",
+            sqlite_where=text("status = 'pending'"),
+            postgresql_where=text("status = 'pending'"),
+        ),
+    )
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    event: Mapped[str] = mapped_column(String(40))
+    stream: Mapped[str | None] = mapped_column(String(64))
+    body: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
