@@ -89,7 +89,7 @@ async def test_stream_status_tells_who_is_connected(internal: httpx.AsyncClient,
     engine.streams["main"] = on_air("main", tracks=[VIDEO], ledger={"ingest": {"in": {"bytes": 1}}}, media_age_ms=20.0)
     engine.sessions = [session("a", "whip", "main"), session("b", "whep", "main"), session("c", "whep", "other")]
     status = (await internal.get("/internal/stream-status/main")).json()
-    assert status["ledger"] == {"ingest": {"in": {"bytes": 1}}}
+    assert status["ledger"]["ingest"] == {"in": {"bytes": 1}}
     assert [(producer["codec"], producer["last_packet_age_ms"]) for producer in status["producers"]] == [("VP8", 20.0)]
     assert [peer["id"] for peer in status["consumers"]] == ["b"]
     assert [peer["id"] for peer in status["sessions"]] == ["a", "b"]

@@ -11,6 +11,7 @@ from tallylight.api import (
     live,
     media_status,
     problems,
+    processors,
     server_info,
     streams,
 )
@@ -45,6 +46,7 @@ def internal_app(control: Control) -> FastAPI:
     app = FastAPI(title="Tallylight internal", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.control = control
     app.include_router(internal.router)
+    app.include_router(processors.router)
     _finish(app)
     return app
 

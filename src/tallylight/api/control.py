@@ -15,6 +15,7 @@ from tallylight.broadcasts.reconciler import Reconciler
 from tallylight.broadcasts.store import BroadcastStore
 from tallylight.config import Settings
 from tallylight.db import Database
+from tallylight.diagnosis.reports import Diagnosis
 from tallylight.engine.client import EngineAwayError, EngineClient
 from tallylight.engine.events import EventFollower
 from tallylight.engine.models import EngineEvent
@@ -42,6 +43,7 @@ class Control:
     admission: Admission
     broadcasts: BroadcastStore
     events: EventLog
+    diagnosis: Diagnosis
     event_seats: Seats = field(default_factory=lambda: Seats(MAX_EVENT_READERS))
 
     async def take_off_air(self, name: str) -> None:
@@ -82,6 +84,7 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
                 admission,
                 broadcasts,
                 events,
+                Diagnosis(engine, broadcasts, data.root, events),
             )
             reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s, events)
 
@@ -90,7 +93,7 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
                 reconciler.hint(event.event)
 
             follower = EventFollower(engine, hear, control.remove_strangers)
-            tasks = [asyncio.create_task(part.run()) for part in (follower, reconciler)]
+            tasks = [asyncio.create_task(part.run()) for part in (follower, reconciler, control.diagnosis)]
             try:
                 yield control
             finally:

@@ -1,6 +1,7 @@
 """`/internal/*`: for programs on this host. Everything but health needs the token from `internal-token`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Annotated
 
@@ -14,9 +15,11 @@ from tallylight import __version__
 from tallylight.api import processes
 from tallylight.api.auth import InternalOnly
 from tallylight.api.control import Control, ControlPlane
-from tallylight.api.models import InternalHealth, InternalStreamStatus, Producer, VideoExposeStatus
+from tallylight.api.internal_access import ProcessorsOnly
+from tallylight.api.models import InternalHealth, Producer, VideoExposeStatus
 from tallylight.api.server_info import HealthResponse, database_check, engine_check, worst_of
-from tallylight.engine.models import StreamStatus, off_air
+from tallylight.api.stream_report import StreamReportView, stream_report
+from tallylight.engine.models import StreamStatus
 from tallylight.errors import TallylightError
 
 log = structlog.get_logger()
@@ -46,23 +49,13 @@ async def get_health(control: ControlPlane) -> HealthResponse:
     return HealthResponse(health.model_dump(), status_code=status)
 
 
-@router.get("/stream-status/{name}", dependencies=[InternalOnly])
-async def get_stream_status(name: Name, control: ControlPlane) -> InternalStreamStatus:
-    """What the engine measures of one stream, link by link, what comes in and who is connected."""
-    status = await control.engine.stream(name)
-    if status is None:
-        # Raises for a name that nobody has made.
-        status = off_air((await control.streams.get(name)).name)
-    sessions = [session for session in await control.engine.sessions() if session.stream == status.name]
-    return InternalStreamStatus(
-        **status.model_dump(),
-        producers=Producer.all_of(status),
-        consumers=[session for session in sessions if session.kind == "whep"],
-        sessions=sessions,
-    )
+@router.get("/stream-status/{name_or_id}", dependencies=[InternalOnly])
+async def get_stream_status(name_or_id: Name, control: ControlPlane) -> StreamReportView:
+    """One stream, by its name or a broadcast's id: every link of its chain, who is connected, what is broken."""
+    return await stream_report(control, name_or_id)
 
 
-@router.get("/videoExpose", dependencies=[InternalOnly], response_model=None)
+@router.get("/videoExpose", dependencies=[ProcessorsOnly], response_model=None)
 async def video_expose(
     control: ControlPlane, stream: WantedName = None, accept: Annotated[str, Header()] = "*/*"
 ) -> StreamingResponse | VideoExposeStatus:
@@ -70,6 +63,7 @@ async def video_expose(
 
     Without `stream` it is the stream that came on air last. Ends with the publication.
     """
+    control.diagnosis.expose.accept(stream)
     status = await _find(control, stream)
     if _wants_json(accept):
         return _status(status, stream)
@@ -78,7 +72,7 @@ async def video_expose(
     tap = await control.engine.open_tap(status.name)
     if tap is None:
         raise NothingOnAirError(_reason(status.name))
-    return _TapResponse(tap)
+    return _TapResponse(tap, control.diagnosis.expose.reader(status.name))
 
 
 async def _find(control: Control, wanted: str | None) -> StreamStatus | None:
@@ -108,23 +102,25 @@ def _wants_json(accept: str) -> bool:
 
 
 class _TapResponse(StreamingResponse):
-    """A tap passed on as it comes. However this answer ends, the tap ends with it."""
+    """A tap passed on as it comes, counted. However this answer ends, the tap ends with it."""
 
-    def __init__(self, tap: httpx.Response) -> None:
-        super().__init__(_pieces(tap), media_type="video/mp4")
+    def __init__(self, tap: httpx.Response, counted: AbstractContextManager[Callable[[int], None]]) -> None:
+        super().__init__(self._pieces(), media_type="video/mp4")
         self._tap = tap
+        self._counted = counted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            with self._counted as self._sent:
+                await super().__call__(scope, receive, send)
         finally:
             await self._tap.aclose()
 
-
-async def _pieces(tap: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for piece in tap.aiter_raw():
-            yield piece
-    except httpx.HTTPError as error:
-        # The engine went away: for the reader an end like any other, after which it asks again.
-        log.warning("tap_broke_off", cause=type(error).__name__)
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._tap.aiter_raw():
+                yield piece
+                self._sent(len(piece))
+        except httpx.HTTPError as error:
+            # The engine went away: for the reader an end like any other, after which it asks again.
+            log.warning("tap_broke_off", cause=type(error).__name__)

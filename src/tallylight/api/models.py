@@ -148,14 +148,6 @@ class InternalHealth(Health):
     processes: list[Process]
 
 
-class InternalStreamStatus(StreamStatus):
-    """What the engine measures, link by link, and every peer of the stream."""
-
-    producers: list[Producer]
-    consumers: list[Session]
-    sessions: list[Session]
-
-
 class VideoExposeStatus(BaseModel):
     """What `videoExpose` would send now; `reason` says why it is nothing."""
 

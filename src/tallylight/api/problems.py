@@ -34,6 +34,7 @@ STATUSES: dict[str, HTTPStatus] = {
     "token_wrong": HTTPStatus.UNAUTHORIZED,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too_many_listeners": HTTPStatus.SERVICE_UNAVAILABLE,
+    "too_many_processors": HTTPStatus.SERVICE_UNAVAILABLE,
     "too_many_taps": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
