@@ -23,6 +23,20 @@ export function age(totalSeconds: number): string {
   return `${Math.round(seconds / 3600)} h`;
 }
 
+/** "12 s ago", "9 days ago"; null when the time is absent or unreadable. */
+export function ago(at: string | null, nowMs: number): string | null {
+  const seconds = secondsSince(at, nowMs);
+  if (seconds === null) return null;
+  return seconds < 2 * 86_400 ? `${age(seconds)} ago` : `${Math.round(seconds / 86_400)} days ago`;
+}
+
+/** "311 MB", "61.0 GB": decimal, as disks are sold. */
+export function bytes(count: number): string {
+  if (count >= 1e12) return `${(count / 1e12).toFixed(1)} TB`;
+  if (count >= 1e9) return `${(count / 1e9).toFixed(1)} GB`;
+  return count >= 1e6 ? `${Math.round(count / 1e6)} MB` : `${Math.round(count / 1e3)} kB`;
+}
+
 /** "0.21 s behind". */
 export function behind(latencyMs: number): string {
   const seconds = latencyMs / 1000;

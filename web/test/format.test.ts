@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { fullJitterMs } from "../src/backoff";
-import { age, behind, bitrate, duration, secondsSince, tracksLine, viewerCount } from "../src/format";
+import { age, ago, behind, bitrate, bytes, duration, secondsSince, tracksLine, viewerCount } from "../src/format";
 import { liveState } from "./live_state";
 
 describe("numbers for people", () => {
@@ -14,6 +14,14 @@ describe("numbers for people", () => {
     expect([age(12.3), age(180), age(10_000)]).toEqual(["12 s", "3 min", "3 h"]);
     expect([bitrate(2_480_000), bitrate(128_000)]).toEqual(["2.48 Mb/s", "128 kb/s"]);
     expect(behind(210)).toBe("0.21 s behind");
+  });
+
+  it("writes amounts of data and times that have passed", () => {
+    expect([311e6, 61.04e9, 2e12, 900].map(bytes)).toEqual(["311 MB", "61.0 GB", "2.0 TB", "1 kB"]);
+    const now = Date.parse("2026-11-25T00:00:00Z");
+    expect(ago("2026-11-24T23:59:48Z", now)).toBe("12 s ago");
+    expect(ago("2026-11-16T00:00:00Z", now)).toBe("9 days ago");
+    expect(ago(null, now)).toBeNull();
   });
 
   it("describes tracks; sound over WebRTC is always Opus", () => {

@@ -1,0 +1,81 @@
+/** What the dashboard makes of the server's answers. Pure. */
+import type { LinkLamp, LinkState, RunningStream } from "../../api/dashboard";
+import type { ServerEvent } from "../../api/events_tail";
+import type { LampState } from "../../components/lamp";
+import { viewerCount } from "../../format";
+
+/** Worst first. */
+const SEVERITY: LinkState[] = ["fail", "warn", "unknown", "waiting", "ok"];
+
+export function severity(state: LinkState): number {
+  const place = SEVERITY.indexOf(state);
+  return place < 0 ? SEVERITY.indexOf("unknown") : place;
+}
+
+function worst(links: readonly LinkLamp[]): number {
+  return Math.min(SEVERITY.length - 1, ...links.map((lamp) => severity(lamp.state)));
+}
+
+/** Broken streams, then doubtful ones, then the rest by name. */
+export function worstFirst(streams: readonly RunningStream[]): RunningStream[] {
+  const rank = (stream: RunningStream): number => (stream.cause ? -1 : worst(stream.links));
+  return [...streams].sort((one, other) => rank(one) - rank(other) || one.name.localeCompare(other.name));
+}
+
+/** Links that are not right, but for the one that the cause explains and those that only wait. */
+export function remarks(stream: RunningStream): LinkLamp[] {
+  return stream.links.filter(
+    (lamp) => (lamp.state === "fail" || lamp.state === "warn") && lamp.link !== stream.cause?.link,
+  );
+}
+
+/** The lamp of a stream's whole chain. */
+export function streamLamp(stream: RunningStream): { state: LampState; word: string } {
+  if (stream.status === "RECONNECTING") return { state: "degraded", word: "Reconnecting" };
+  const state = SEVERITY[worst(stream.links)];
+  if (stream.cause || state === "fail") return { state: "fail", word: "Broken" };
+  if (state === "warn") return { state: "degraded", word: "On air, degraded" };
+  return { state: "on_air", word: "On air" };
+}
+
+/** Said once per change to those who do not see the lamps. */
+export function summary(streams: readonly RunningStream[]): string {
+  if (streams.length === 0) return "Nothing is on air.";
+  const broken = streams.filter((stream) => stream.cause);
+  const count = `${streams.length} on air`;
+  if (broken.length === 0) return `${count}, no broken link.`;
+  return `${count}. ${broken.map((stream) => `${stream.name}: ${stream.cause?.sentence}`).join(" ")}`;
+}
+
+export function totalViewers(streams: readonly RunningStream[]): number {
+  return streams.reduce((sum, stream) => sum + viewerCount(stream.viewers), 0);
+}
+
+export interface EventFilter {
+  text: string;
+  stream: string;
+  name: string;
+}
+
+/** One event's fields as text: "reason connection_lost · duration_s 12.3". */
+export function fieldsText(fields: Readonly<Record<string, unknown>>): string {
+  const shown = (value: unknown): string => (typeof value === "object" ? JSON.stringify(value) : String(value));
+  return Object.entries(fields)
+    .filter(([, value]) => value !== null && value !== undefined)
+    .map(([name, value]) => `${name} ${shown(value)}`)
+    .join(" · ");
+}
+
+export function matches(event: ServerEvent, filter: EventFilter): boolean {
+  if (filter.stream !== "" && event.stream !== filter.stream) return false;
+  if (filter.name !== "" && event.event !== filter.name) return false;
+  const text = `${event.event} ${event.stream ?? ""} ${fieldsText(event.fields)}`.toLowerCase();
+  return text.includes(filter.text.trim().toLowerCase());
+}
+
+const TROUBLE = /refused|denied|rejected|failed|lost|stalled|reconnecting|gone/;
+
+/** Whether an event tells of trouble, by its name. */
+export function isTrouble(name: string): boolean {
+  return TROUBLE.test(name);
+}

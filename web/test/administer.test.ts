@@ -1,0 +1,47 @@
+import { describe, expect, it } from "vitest";
+import { newPassword } from "../src/api/accounts";
+import { attemptText, deliveryText } from "../src/api/webhook_words";
+import type { Delivery } from "../src/api/webhooks";
+
+const attempt = { at: "2026-11-25T00:00:00Z", status_code: 500, error: null, duration_ms: 41 };
+const delivery = (changes: Partial<Delivery>): Delivery => ({
+  id: "d1",
+  event: "broadcast.started",
+  stream: "main",
+  status: "pending",
+  attempts: [attempt],
+  created_at: "2026-11-25T00:00:00Z",
+  next_attempt_at: null,
+  ...changes,
+});
+
+describe("deliveries in words", () => {
+  it("says what each attempt gave", () => {
+    expect(attemptText(attempt)).toBe("500 after 41 ms");
+    expect(attemptText({ ...attempt, status_code: null, error: "No answer within 10 s.", duration_ms: 10_000 })).toBe(
+      "No answer within 10 s after 10000 ms",
+    );
+    expect(attemptText({ ...attempt, status_code: null, duration_ms: null })).toBe("no answer");
+  });
+
+  it("says how far it is and what comes", () => {
+    const now = Date.parse("2026-11-25T00:00:00Z");
+    expect(deliveryText(delivery({ status: "delivered" }), now)).toBe("at the first attempt");
+    expect(deliveryText(delivery({ status: "failed", attempts: [attempt, attempt] }), now)).toBe(
+      "given up after 2 attempts",
+    );
+    expect(deliveryText(delivery({ next_attempt_at: "2026-11-25T00:00:30Z" }), now)).toBe(
+      "1 attempt so far, the next one in 30 s",
+    );
+    expect(deliveryText(delivery({ attempts: [] }), now)).toBe("0 attempts so far");
+  });
+});
+
+describe("a password nobody has to think of", () => {
+  it("is long, readable and another one each time", () => {
+    const made = new Set(Array.from({ length: 50 }, newPassword));
+    expect(made.size).toBe(50);
+    for (const password of made) expect(password).toMatch(/^[a-zA-Z34679]{20}$/);
+    expect([...made].join("")).not.toMatch(/[lIO01]/);
+  });
+});
