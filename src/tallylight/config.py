@@ -1,16 +1,24 @@
-"""Settings from the environment (`TALLYLIGHT_*`), checked before anything starts."""
+"""Settings from the environment (`TALLYLIGHT_*`) and `tallylight.toml`, checked before anything starts."""
 
 import difflib
 import ipaddress
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from tallylight.config_file import CONFIG_VARIABLE, find_config_file, read_config_file
 from tallylight.errors import StartError
 
 PREFIX = "TALLYLIGHT_"
@@ -21,7 +29,7 @@ STREAM_NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 STREAM_KEY_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
 
 # Read by the engine and by the demo, not here.
-OTHER_VARIABLES = frozenset({"TALLYLIGHT_LOG", "TALLYLIGHT_DEMO_URL"})
+OTHER_VARIABLES = frozenset({"TALLYLIGHT_LOG", "TALLYLIGHT_DEMO_URL", CONFIG_VARIABLE})
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -33,7 +41,15 @@ class IceServer(BaseModel):
 
     urls: Annotated[list[str], Field(min_length=1, max_length=16)]
     username: str | None = None
-    credential: str | None = None
+    credential: Annotated[str | None, Field(repr=False)] = None
+    # Shared with the TURN server; browsers get credentials made of it that expire (coturn's `use-auth-secret`).
+    secret: Annotated[str | None, Field(repr=False)] = None
+
+    @model_validator(mode="after")
+    def _one_kind_of_credential(self) -> Self:
+        if self.secret is not None and (self.username is not None or self.credential is not None):
+            raise ValueError("an ICE server has either secret, or username and credential")
+        return self
 
 
 class BootstrapStream(BaseModel):
@@ -65,6 +81,25 @@ class Settings(BaseSettings):
     reconnect_window_s: Annotated[int, Field(ge=0, le=1800)] = 60
     engine_binary: Path | None = None
     audit_nonces: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """An option wins over the environment, the environment over the file."""
+        path = find_config_file()
+        values = {} if path is None else read_config_file(path, cls.model_fields)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, values)
+
+    @field_validator("engine_binary", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("public_ips", mode="before")
     @classmethod
@@ -107,13 +142,14 @@ class Settings(BaseSettings):
 
 
 def load_settings(data_dir: Path | None = None) -> Settings:
-    """Reads the environment.
+    """Reads the environment and the configuration file.
 
     Args:
         data_dir: Overrides `TALLYLIGHT_DATA_DIR` (a command line option).
 
     Raises:
-        StartError: `config_invalid`, with every wrong variable by name; values are not repeated, they may be secrets.
+        StartError: `config_invalid`, with every wrong setting by name; values are not repeated, they may be secrets.
+            `config_missing`: there is no such configuration file.
     """
     try:
         return Settings() if data_dir is None else Settings(data_dir=data_dir)
@@ -126,6 +162,54 @@ def load_settings(data_dir: Path | None = None) -> Settings:
         raise StartError(
             "config_invalid", f"The configuration is not valid: {error}.", "Correct it and start again."
         ) from error
+
+
+@dataclass(frozen=True)
+class Effective:
+    """One setting as it applies; `value` is None when it is secret and set."""
+
+    name: str
+    value: Any
+    secret: bool
+    # `default`, `option`, the name of an environment variable, or the path of a file.
+    origin: str
+
+
+def effective_settings(settings: Settings, options: Iterable[str] = ()) -> list[Effective]:
+    """Every setting with where it came from.
+
+    Args:
+        options: Names of the settings given on the command line.
+    """
+    path = find_config_file()
+    in_file = set() if path is None else set(read_config_file(path, Settings.model_fields))
+    shown = settings.model_dump(mode="json")
+    result = []
+    for name, field in Settings.model_fields.items():
+        secret = not field.repr and getattr(settings, name) != field.default
+        origin = "default"
+        if name in options:
+            origin = "option"
+        elif os.environ.get(PREFIX + name.upper()):
+            origin = PREFIX + name.upper()
+        elif name in in_file:
+            origin = str(path)
+        result.append(Effective(name, None if secret else _without_secrets(shown[name]), secret, origin))
+    return result
+
+
+def _without_secrets(value: Any) -> Any:
+    """Secrets inside of a setting, such as a TURN server's, are not shown."""
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    if isinstance(value, dict):
+        hidden = {"credential", "secret"}
+        return {
+            key: "(hidden)" if key in hidden else _without_secrets(item)
+            for key, item in value.items()
+            if item is not None
+        }
+    return value
 
 
 def unknown_variables(names: Iterable[str] | None = None) -> dict[str, str | None]:
@@ -157,11 +241,21 @@ FIELD_RULES = {
 }
 
 
+def _where_set(name: str) -> str:
+    """How a person finds the setting that is wrong: the variable, or the name in the file."""
+    variable = f"{PREFIX}{name.upper()}"
+    if os.environ.get(variable):
+        return variable
+    path = find_config_file()
+    in_file = path is not None and name in read_config_file(path, Settings.model_fields)
+    return f"{name} in {path}" if in_file else variable
+
+
 def _problem(location: tuple[int | str, ...], message: str) -> str:
     message = re.sub(r"^Value error, ", "", message)
     if not location:
         return message
-    variable = f"{PREFIX}{str(location[0]).upper()}"
+    variable = _where_set(str(location[0]))
     hint = FIELD_RULES.get(str(location[-1])) if len(location) > 1 else None
     if hint is not None:
         return f"{variable}: {hint}"

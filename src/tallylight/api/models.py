@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tallylight.config import STREAM_NAME_PATTERN, IceServer
+from tallylight.config import STREAM_NAME_PATTERN
 from tallylight.db import Stream
 from tallylight.engine.models import Session, StreamStatus, Worker
 from tallylight.streams.store import NewKey
@@ -74,11 +74,18 @@ class RtmpAddress(BaseModel):
     app: str = "live"
 
 
+class IceServerAddresses(BaseModel):
+    """A STUN or TURN server."""
+
+    urls: list[str]
+
+
 class PageConfig(BaseModel):
     """What pages need to know about this server."""
 
     version: str
-    ice_servers: list[IceServer]
+    # Addresses only: credentials are in the `Link` headers of WHIP and WHEP, new ones for each browser.
+    ice_servers: list[IceServerAddresses]
     rtmp: RtmpAddress
 
 

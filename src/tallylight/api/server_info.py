@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tallylight import __version__
 from tallylight.api.control import Control, ControlPlane
-from tallylight.api.models import Check, Health, PageConfig, RtmpAddress
+from tallylight.api.models import Check, Health, IceServerAddresses, PageConfig, RtmpAddress
 from tallylight.engine.client import EngineAwayError
 from tallylight.engine.models import EngineHealth
 
@@ -37,7 +37,9 @@ async def get_config(control: ControlPlane) -> PageConfig:
     """What pages need to know about this server."""
     settings = control.settings
     return PageConfig(
-        version=__version__, ice_servers=list(settings.ice_servers), rtmp=RtmpAddress(port=settings.rtmp_port)
+        version=__version__,
+        ice_servers=[IceServerAddresses(urls=server.urls) for server in settings.ice_servers],
+        rtmp=RtmpAddress(port=settings.rtmp_port),
     )
 
 

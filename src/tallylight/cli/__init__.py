@@ -1,5 +1,6 @@
 """The `tallylight` command."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from tallylight import __version__
 from tallylight.cli import streams
+from tallylight.config_file import CONFIG_VARIABLE
 from tallylight.errors import TallylightError
 
 app = typer.Typer(
@@ -26,8 +28,26 @@ DataDir = Annotated[
 ]
 
 
+def _use_config(path: Path | None) -> Path | None:
+    """For this process and all that it starts."""
+    if path is not None:
+        os.environ[CONFIG_VARIABLE] = str(path.absolute())
+    return path
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help=f"The configuration file (also {CONFIG_VARIABLE}).",
+        show_default="./tallylight.toml, /etc/tallylight/tallylight.toml",
+        callback=_use_config,
+    ),
+]
+
+
 @app.command()
-def serve(data_dir: DataDir = None) -> None:
+def serve(data_dir: DataDir = None, _config: ConfigFile = None) -> None:
     """Run the server: media engine, control plane and pages."""
     from tallylight.cli.serve import run_server  # noqa: PLC0415 - the other commands start faster without it
 
@@ -35,11 +55,26 @@ def serve(data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def demo(data_dir: DataDir = None) -> None:
+def demo(data_dir: DataDir = None, _config: ConfigFile = None) -> None:
     """Run the server and put a moving test card on air: a picture with no camera and no OBS."""
     from tallylight.cli.serve import run_demo  # noqa: PLC0415
 
     run_demo(data_dir)
+
+
+@app.command()
+def config(
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_reference: Annotated[
+        bool, typer.Option("--reference", help="Print the commented file that lists every setting with its default.")
+    ] = False,
+    data_dir: DataDir = None,
+    _config: ConfigFile = None,
+) -> None:
+    """Show the settings that apply, and where each came from."""
+    from tallylight.cli.config import show_config  # noqa: PLC0415
+
+    show_config(data_dir, as_json=as_json, as_reference=as_reference)
 
 
 @app.command()

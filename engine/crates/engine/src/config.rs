@@ -44,6 +44,9 @@ pub struct IceServer {
     pub username: Option<String>,
     #[serde(default)]
     pub credential: Option<String>,
+    /// Shared with the TURN server; each browser then gets credentials of its own that expire.
+    #[serde(default)]
+    pub secret: Option<String>,
 }
 
 /// Why the engine cannot start, for people: what is wrong and what to do about it.
@@ -140,6 +143,12 @@ impl IceServer {
                 "Use visible ASCII characters without quotes, backslashes and angle brackets.",
             ));
         }
+        if self.secret.is_some() && (self.username.is_some() || self.credential.is_some()) {
+            return Err(invalid(
+                "An entry of ice_servers has a secret beside a username or a credential.".into(),
+                "Give the secret alone; usernames and credentials are made of it.",
+            ));
+        }
         Ok(())
     }
 }
@@ -177,6 +186,7 @@ mod tests {
             r#", "ice_servers": [{"urls": ["http://example.org"]}]"#,
             r#", "ice_servers": [{"urls": ["stun:a\"; rel=\"x"]}]"#,
             r#", "ice_servers": [{"urls": ["turn:a"], "username": "a b"}]"#,
+            r#", "ice_servers": [{"urls": ["turn:a"], "username": "a", "secret": "s"}]"#,
         ] {
             let fatal = Config::parse(&example(change)).expect_err(change);
             assert_eq!(fatal.code, FatalCode::ConfigInvalid, "{change}");

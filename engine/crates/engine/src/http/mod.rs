@@ -6,6 +6,7 @@
 pub mod body;
 pub mod connections;
 pub mod front;
+pub mod ice_servers;
 pub mod live;
 pub mod pages;
 pub mod path;

@@ -2,10 +2,11 @@
 
 use super::body::{self, Body, empty, full};
 use super::front::{cors_preflight, open_to_all};
+use super::ice_servers;
 use super::problem::{Code, Problem};
 use crate::Engine;
 use crate::admission::{PublishQuestion, Verdict};
-use crate::config::IceServer;
+
 use crate::context::random_id;
 use crate::peers::Peers;
 use crate::status::webrtc_playability;
@@ -16,6 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 use tallylight_webrtc::{Answer, OfferError, PatchError, Patched};
 
 /// An offer of a browser has 4 to 8 KiB (matrix H2).
@@ -35,25 +37,23 @@ pub struct WebRtcRoutes {
     engine: Arc<Engine>,
     /// SHA-256 of the key each WHIP session was opened with: the same key may change or close it.
     keys: Mutex<HashMap<String, KeyHash>>,
-    links: Vec<HeaderValue>,
 }
 
 type KeyHash = [u8; digest::SHA256_OUTPUT_LEN];
 
 impl WebRtcRoutes {
     pub fn new(engine: Arc<Engine>) -> WebRtcRoutes {
-        let links = engine.config.ice_servers.iter().flat_map(ice_server_links).collect();
-        WebRtcRoutes { engine, keys: Mutex::default(), links }
+        WebRtcRoutes { engine, keys: Mutex::default() }
     }
 
     /// `/whip` and `/whip/{name}`.
     pub async fn whip(&self, request: Request<Incoming>, name: Option<&str>, remote: IpAddr) -> Response<Body> {
-        endpoint(request, async |request| self.publish(request, name, remote).await).await
+        self.endpoint(request, async |request| self.publish(request, name, remote).await).await
     }
 
     /// `/whep/{name}`.
     pub async fn whep(&self, request: Request<Incoming>, name: &str, remote: IpAddr) -> Response<Body> {
-        endpoint(request, async |request| self.view(request, name, remote).await).await
+        self.endpoint(request, async |request| self.view(request, name, remote).await).await
     }
 
     /// `/whip/sessions/{id}`.
@@ -183,10 +183,35 @@ impl WebRtcRoutes {
         if let Ok(location) = HeaderValue::try_from(format!("/{kind}/sessions/{}", answer.session)) {
             headers.insert(header::LOCATION, location);
         }
-        for link in &self.links {
-            headers.append(header::LINK, link.clone());
-        }
+        self.name_ice_servers(headers);
         response
+    }
+
+    /// A browser that relays needs them before it gathers, so they come with OPTIONS as well as with 201.
+    fn name_ice_servers(&self, headers: &mut HeaderMap) {
+        for link in ice_servers::links(&self.engine.config.ice_servers, SystemTime::now(), &random_id()) {
+            headers.append(header::LINK, link);
+        }
+    }
+
+    async fn endpoint(
+        &self,
+        request: Request<Incoming>,
+        post: impl AsyncFnOnce(Request<Incoming>) -> Result<Response<Body>, Problem>,
+    ) -> Response<Body> {
+        let answer = match *request.method() {
+            Method::OPTIONS => {
+                let mut response = cors_preflight(ENDPOINT_METHODS, REQUEST_HEADERS);
+                let headers = response.headers_mut();
+                headers.insert(ACCEPT_POST, HeaderValue::from_static(SDP));
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                self.name_ice_servers(headers);
+                Ok(response)
+            }
+            Method::POST => post(request).await,
+            _ => Err(Problem::method_not_allowed(ENDPOINT_METHODS)),
+        };
+        expose(answer.unwrap_or_else(Problem::response))
     }
 
     /// RFC 9725 section 4.8: the bearer token that opened a session also changes and closes it.
@@ -219,22 +244,6 @@ impl WebRtcRoutes {
 }
 
 /// OPTIONS, POST and the refusal of everything else on an address that takes offers.
-async fn endpoint(
-    request: Request<Incoming>,
-    post: impl AsyncFnOnce(Request<Incoming>) -> Result<Response<Body>, Problem>,
-) -> Response<Body> {
-    let answer = match *request.method() {
-        Method::OPTIONS => {
-            let mut response = cors_preflight(ENDPOINT_METHODS, REQUEST_HEADERS);
-            response.headers_mut().insert(ACCEPT_POST, HeaderValue::from_static(SDP));
-            Ok(response)
-        }
-        Method::POST => post(request).await,
-        _ => Err(Problem::method_not_allowed(ENDPOINT_METHODS)),
-    };
-    expose(answer.unwrap_or_else(Problem::response))
-}
-
 fn is_session_method(method: &Method) -> bool {
     matches!(*method, Method::PATCH | Method::DELETE)
 }
@@ -348,36 +357,9 @@ fn insert_etag(headers: &mut HeaderMap, etag: &str) {
     }
 }
 
-/// One `Link` per URL (RFC 9725 section 4.6). The configuration has checked that nothing needs escaping.
-fn ice_server_links(server: &IceServer) -> Vec<HeaderValue> {
-    let mut attributes = String::from("; rel=\"ice-server\"");
-    if let Some(username) = &server.username {
-        attributes.push_str(&format!("; username=\"{username}\""));
-    }
-    if let Some(credential) = &server.credential {
-        attributes.push_str(&format!("; credential=\"{credential}\"; credential-type=\"password\""));
-    }
-    server.urls.iter().filter_map(|url| HeaderValue::try_from(format!("<{url}>{attributes}")).ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ice_servers_become_links() {
-        let server = IceServer {
-            urls: vec!["turn:a.example:3478?transport=udp".into(), "stun:b.example".into()],
-            username: Some("user".into()),
-            credential: Some("secret".into()),
-        };
-        let links = ice_server_links(&server);
-        assert_eq!(
-            links[0],
-            "<turn:a.example:3478?transport=udp>; rel=\"ice-server\"; username=\"user\"; credential=\"secret\"; credential-type=\"password\""
-        );
-        assert_eq!(links.len(), 2);
-    }
 
     #[test]
     fn bearer_tokens_are_read() {
