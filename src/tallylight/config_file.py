@@ -1,4 +1,4 @@
-"""`tallylight.toml`: where it is looked for, what it says. The one in this package lists every setting with its default."""
+"""`tallylight.toml`: where it is looked for, and what it says. The one in this package lists every setting."""
 
 import difflib
 import os
