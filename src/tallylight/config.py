@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -27,6 +27,9 @@ PREFIX = "TALLYLIGHT_"
 STREAM_NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 # A key is the last path segment of an RTMP URL and an HTTP header value: no slash, no blank, no query.
 STREAM_KEY_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
+
+# One line: it also goes into playlists, logs and headers.
+ONE_LINE_PATTERN = r"^[^\x00-\x1f\x7f\u2028\u2029]*$"
 
 # Read by the engine and by the demo, not here.
 OTHER_VARIABLES = frozenset({"TALLYLIGHT_LOG", "TALLYLIGHT_DEMO_URL", CONFIG_VARIABLE})
@@ -79,6 +82,8 @@ class Settings(BaseSettings):
     ice_servers: Annotated[tuple[IceServer, ...], Field(max_length=16)] = ()
     # Half an hour covers a streamer's restarted computer; beyond that it is another broadcast.
     reconnect_window_s: Annotated[int, Field(ge=0, le=1800)] = 60
+    # Of `admin`, at the first start only; afterwards it is changed like any other.
+    admin_password: Annotated[SecretStr | None, Field(min_length=1, max_length=256)] = None
     engine_binary: Path | None = None
     audit_nonces: bool = False
 
@@ -119,6 +124,10 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @property
+    def first_admin_password(self) -> str | None:
+        return None if self.admin_password is None else self.admin_password.get_secret_value()
 
     @model_validator(mode="after")
     def _tcp_ports_differ(self) -> Self:

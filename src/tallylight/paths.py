@@ -39,6 +39,11 @@ class DataDirectory:
         return self.root / "first-run.txt"
 
     @property
+    def first_admin(self) -> Path:
+        """The generated password of the first administrator, until it is changed."""
+        return self.root / "first-admin.txt"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

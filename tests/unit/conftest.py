@@ -16,10 +16,12 @@ from unittest.mock import patch
 import httpx
 import pytest
 import uvicorn
+from argon2 import PasswordHasher
 from blockbuster import BlockBuster
 
 from support.processes import free_port
 from support.waiting import wait_until
+from tallylight.accounts.passwords import Passwords
 from tallylight.api.app import internal_app, public_app
 from tallylight.api.control import Control, open_control
 from tallylight.config import Settings
@@ -71,14 +73,21 @@ async def served(engine: FakeEngine, socket: Path) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def control(data: DataDirectory, engine: FakeEngine) -> AsyncIterator[Control]:
-    async with open_control(Settings(data_dir=data.root), data) as control:
+    async with open_control(Settings(data_dir=data.root), data, quick_passwords()) as control:
         yield control
+
+
+def quick_passwords() -> Passwords:
+    """Hashes of no worth, made in a moment."""
+    return Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture
 def no_blocking_calls(control: Control) -> Iterator[None]:
     """Once it serves, the control plane may not block its event loop: that fails the test."""
-    blocker = BlockBuster([f"tallylight.{package}" for package in ("api", "streams", "broadcasts", "engine", "db")])
+    blocker = BlockBuster(
+        [f"tallylight.{package}" for package in ("accounts", "api", "streams", "broadcasts", "engine", "db")]
+    )
     blocker.activate()
     yield
     blocker.deactivate()

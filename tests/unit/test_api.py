@@ -107,7 +107,7 @@ async def test_a_question_that_came_through_the_front_is_not_answered(api: httpx
 async def test_changes_need_the_admin_token(api: httpx.AsyncClient, method: str, path: str) -> None:
     body = {"name": "new"} if path == "/api/streams" else None
     missing = await api.request(method, path, json=body)
-    assert_problem(missing, 401, "token_missing")
+    assert_problem(missing, 401, "sign_in_needed")
     assert missing.headers["www-authenticate"].startswith("Bearer")
     wrong = await api.request(method, path, json=body, headers={"Authorization": "Bearer guess"})
     assert_problem(wrong, 401, "token_wrong")

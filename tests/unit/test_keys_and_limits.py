@@ -41,7 +41,7 @@ def test_memory_is_bounded() -> None:
     limit = WrongKeyLimit()
     for number in range(MAX_ADDRESSES + 100):
         limit.take(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 0.0)
-    assert len(limit._buckets) == MAX_ADDRESSES
+    assert len(limit._buckets._buckets) == MAX_ADDRESSES
 
 
 @given(st.lists(st.floats(min_value=0, max_value=30), max_size=80))

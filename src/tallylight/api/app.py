@@ -13,7 +13,10 @@ from tallylight.api import (
     problems,
     processors,
     server_info,
+    session,
     streams,
+    tokens,
+    users,
 )
 from tallylight.api.control import Control
 from tallylight.api.limits import AnswerHeaders, BodyLimit
@@ -29,6 +32,9 @@ def public_app(control: Control) -> FastAPI:
     routers = (
         live.router,
         streams.router,
+        session.router,
+        users.router,
+        tokens.router,
         broadcasts.router,
         events.router,
         server_info.router,

@@ -9,12 +9,14 @@ from typing import Annotated
 import structlog
 from fastapi import Depends, Request
 
+from tallylight.accounts import Accounts, Role
+from tallylight.accounts.passwords import Passwords
 from tallylight.api.auth import load_token
 from tallylight.api.sse import Seats
 from tallylight.broadcasts.reconciler import Reconciler
 from tallylight.broadcasts.store import BroadcastStore
 from tallylight.config import Settings
-from tallylight.db import Database
+from tallylight.db import Database, User
 from tallylight.diagnosis.reports import Diagnosis
 from tallylight.engine.client import EngineAwayError, EngineClient
 from tallylight.engine.events import EventFollower
@@ -44,6 +46,7 @@ class Control:
     broadcasts: BroadcastStore
     events: EventLog
     diagnosis: Diagnosis
+    accounts: Accounts
     event_seats: Seats = field(default_factory=lambda: Seats(MAX_EVENT_READERS))
 
     async def take_off_air(self, name: str) -> None:
@@ -52,6 +55,31 @@ class Control:
             await self.engine.cut_publisher(name)
         except EngineAwayError as error:
             log.warning("publisher_not_cut", stream=name, cause=error.message)
+
+    async def change_user(
+        self, name: str, role: Role | None = None, password: str | None = None, disabled: bool | None = None
+    ) -> User:
+        """Changes a user.
+
+        Raises:
+            UserUnknownError: There is none.
+            LastAdminError: Nobody would be left to undo it.
+        """
+        password_hash = None if password is None else await self.accounts.passwords.hash(password)
+        user = await self.accounts.users.change(name, role=role, disabled=disabled, password_hash=password_hash)
+        if password is not None:
+            await self.accounts.forget_first_password(name)
+        return user
+
+    async def delete_user(self, name: str) -> None:
+        """Deletes a user.
+
+        Raises:
+            UserUnknownError: There is none.
+            LastAdminError: Nobody would be left to undo it.
+        """
+        await self.accounts.users.delete(name)
+        await self.accounts.forget_first_password(name)
 
     async def remove_strangers(self) -> None:
         """Cuts publishers of streams that were deleted while the engine could not be reached."""
@@ -63,7 +91,9 @@ class Control:
 
 
 @asynccontextmanager
-async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator[Control]:
+async def open_control(
+    settings: Settings, data: DataDirectory, passwords: Passwords | None = None
+) -> AsyncIterator[Control]:
     """Opens the database, brings it up to date; follows the engine and keeps broadcasts true until the block ends."""
     database = Database(data.database)
     try:
@@ -74,9 +104,12 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
             broadcasts = BroadcastStore(database)
             events = EventLog()
             admission = Admission(streams, events)
+            admin_token = load_token(data.admin_token)
+            accounts = Accounts(database, admin_token, data.first_admin, events, passwords=passwords)
+            await accounts.provision(settings.first_admin_password)
             control = Control(
                 settings,
-                load_token(data.admin_token),
+                admin_token,
                 load_token(data.internal_token),
                 database,
                 engine,
@@ -85,6 +118,7 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
                 broadcasts,
                 events,
                 Diagnosis(engine, broadcasts, data.root, events),
+                accounts,
             )
             reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s, events)
 
@@ -100,6 +134,7 @@ async def open_control(settings: Settings, data: DataDirectory) -> AsyncIterator
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                accounts.close()
     finally:
         await database.close()
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tallylight.config import STREAM_NAME_PATTERN
+from tallylight.config import ONE_LINE_PATTERN, STREAM_NAME_PATTERN
 from tallylight.db import Stream
 from tallylight.engine.models import Session, StreamStatus, Worker
 from tallylight.streams.store import NewKey
@@ -20,7 +20,7 @@ class NewStream(BaseModel):
 
     name: StreamName
     # One line: titles also go into playlists, logs and headers.
-    title: Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f\u2028\u2029]*$")] = ""
+    title: Annotated[str, Field(max_length=200, pattern=ONE_LINE_PATTERN)] = ""
 
 
 class StreamWithKey(BaseModel):

@@ -1,17 +1,19 @@
 """Errors at the HTTP edge: one table from codes to statuses, and problem documents (RFC 9457)."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from tallylight.accounts.users import USER_NAME_PATTERN
 from tallylight.api.auth import TokenError
-from tallylight.config import FIELD_RULES
+from tallylight.config import FIELD_RULES, ONE_LINE_PATTERN, STREAM_NAME_PATTERN
 from tallylight.errors import TallylightError
 
 log = structlog.get_logger()
@@ -20,28 +22,72 @@ log = structlog.get_logger()
 STATUSES: dict[str, HTTPStatus] = {
     "broadcast_unknown": HTTPStatus.NOT_FOUND,
     "codec_not_playable": HTTPStatus.CONFLICT,
+    "csrf_refused": HTTPStatus.FORBIDDEN,
     "database_away": HTTPStatus.SERVICE_UNAVAILABLE,
     "engine_away": HTTPStatus.SERVICE_UNAVAILABLE,
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
     "json_malformed": HTTPStatus.BAD_REQUEST,
+    "last_admin": HTTPStatus.CONFLICT,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "not_allowed": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
     "nothing_on_air": HTTPStatus.NOT_FOUND,
+    "password_wrong": HTTPStatus.UNAUTHORIZED,
+    "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     "request_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "server_busy": HTTPStatus.SERVICE_UNAVAILABLE,
+    "sign_in_needed": HTTPStatus.UNAUTHORIZED,
     "stream_exists": HTTPStatus.CONFLICT,
     "stream_unknown": HTTPStatus.NOT_FOUND,
     "token_missing": HTTPStatus.UNAUTHORIZED,
+    "token_unknown": HTTPStatus.NOT_FOUND,
     "token_wrong": HTTPStatus.UNAUTHORIZED,
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too_many_listeners": HTTPStatus.SERVICE_UNAVAILABLE,
     "too_many_processors": HTTPStatus.SERVICE_UNAVAILABLE,
     "too_many_taps": HTTPStatus.SERVICE_UNAVAILABLE,
+    "too_many_tokens": HTTPStatus.CONFLICT,
+    "user_exists": HTTPStatus.CONFLICT,
+    "user_unknown": HTTPStatus.NOT_FOUND,
+}
+
+# Seconds after which it is worth trying again; a wrong password's limit lets one more try pass in 12.
+_RETRY_AFTER = {HTTPStatus.SERVICE_UNAVAILABLE: "1", HTTPStatus.TOO_MANY_REQUESTS: "12"}
+
+# What a value must be, in words.
+_PATTERNS = {
+    STREAM_NAME_PATTERN: FIELD_RULES["name"],
+    ONE_LINE_PATTERN: "this is one line of text",
+    USER_NAME_PATTERN: "a user name has 1 to 32 characters of a-z, 0-9, ., - and _, and starts with a letter or digit",
 }
 
 _HTTP_CODES = {
     HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address does not answer to this method."),
 }
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457)."""
+
+    type: Literal["about:blank"]
+    title: Annotated[str, Field(examples=["Not Found"])]
+    status: Annotated[int, Field(examples=[404])]
+    code: Annotated[str, Field(description="Stable; programs may compare it.", examples=["stream_unknown"])]
+    detail: Annotated[str, Field(description="One or two sentences for people.")]
+    errors: list[dict[str, str]] = []
+
+
+def answers(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """What a route declares: the problems it may answer with, by status."""
+    statuses = sorted({STATUSES[code] for code in codes})
+    return {
+        status.value: {
+            "model": Problem,
+            "description": f"{status.phrase}: {', '.join(code for code in codes if STATUSES[code] is status)}",
+        }
+        for status in statuses
+    }
 
 
 class ProblemResponse(JSONResponse):
@@ -72,8 +118,8 @@ async def _tallylight_error(_request: Request, error: Exception) -> ProblemRespo
     headers = {}
     if isinstance(error, TokenError):
         headers["WWW-Authenticate"] = error.challenge
-    if STATUSES[error.code] is HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = "1"
+    if (wait := _RETRY_AFTER.get(STATUSES[error.code])) is not None:
+        headers["Retry-After"] = wait
     return ProblemResponse(error.code, error.sentence(), headers)
 
 
@@ -97,7 +143,7 @@ async def _validation_error(_request: Request, error: Exception) -> ProblemRespo
 
 def _field(problem: dict[str, Any]) -> dict[str, str]:
     field = ".".join(str(part) for part in problem["loc"][1:]) or "body"
-    rule = FIELD_RULES.get(field) if problem["type"] == "string_pattern_mismatch" else None
+    rule = _PATTERNS.get(problem["ctx"]["pattern"]) if problem["type"] == "string_pattern_mismatch" else None
     message = str(problem["msg"])
     return {"field": field, "message": rule or message[:1].lower() + message[1:]}
 

@@ -194,8 +194,8 @@ class Webhook(Base):
 class WebhookDelivery(Base):
     """One event for one webhook: to be sent while `pending`, then `delivered` or `failed`.
 
-    `id` is the message's `webhook-id`, the same at every attempt, and `body` is what is signed and sent. `number` grows:
-    of one webhook and stream, the lowest that is pending goes first.
+    `id` is the message's `webhook-id`, the same at every attempt, and `body` is what is signed and sent. `number`
+    grows: of one webhook and stream, the lowest that is pending goes first.
     """
 
     __tablename__ = "webhook_deliveries"

@@ -14,6 +14,8 @@ EVENTS = {
     "processor_gone": "A processor stopped reporting without saying goodbye.",
     "processor_started": "A processor reports for the first time.",
     "publish_denied": "Somebody who wanted to publish was refused; `code` says why.",
+    "sign_in_refused": "Somebody could not sign in; `code` says why, `user` whose account it was if there is one.",
+    "signed_in": "A user signed in.",
     "stream_created": "A stream was made.",
     "stream_deleted": "A stream was deleted with its key.",
     "stream_key_rotated": "A stream has a new key; the old one opens nothing any more.",
