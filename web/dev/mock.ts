@@ -70,11 +70,27 @@ const SCENARIOS: Record<string, Scenario> = {
   private: onAir,
   bframes: () => ({ ...onAir(), webrtc: B_FRAMES }),
   studio: () =>
-    mockPublishing ? { ...onAir(), viewers: 1, started_at: new Date(mockPublishing).toISOString() } : offAir(null),
+    mockPublishing ? { ...onAir(), viewers: 1, started_at: new Date(mockPublishing).toISOString() } : offAir(mockEnd),
 };
 
-/** Time the page's own publisher went on air, or null. */
+/** Time the page's own publisher went on air, or null; how it ended; the key that `studio` asks for, null for any. */
 let mockPublishing: number | null = null;
+let mockEnd: string | null = null;
+let studioKey: string | null = null;
+
+const REFUSED = [
+  {
+    at: new Date(Date.now() - 150_000).toISOString(),
+    protocol: "rtmp",
+    code: "key_rotated",
+    message: "This stream key was rotated 12 minutes ago; copy the new one from the studio.",
+  },
+];
+const LAST_PUBLISHER = {
+  ended_at: new Date(Date.now() - 780_000).toISOString(),
+  code: "key_rotated",
+  sentence: "The stream key was rotated, so the broadcast was cut.",
+};
 
 function liveState(name: string, elapsedS: number): Record<string, unknown> {
   const scenario = SCENARIOS[name] ?? (() => offAir(null));
@@ -119,8 +135,8 @@ function status(name: string): Record<string, unknown> {
     may: { edit: true, watch: true },
     owner: "admin",
     key_created_at: new Date(STARTED).toISOString(),
-    last_publisher: null,
-    refusals: [],
+    last_publisher: name === "studio" ? LAST_PUBLISHER : null,
+    refusals: name === "studio" ? REFUSED : [],
     ...changed.get(name),
   };
 }
@@ -129,12 +145,18 @@ const streams: MockStreams = {
   list: () =>
     process.env.TALLYLIGHT_MOCK_EMPTY
       ? []
-      : [...new Set(["main", "bframes", "off", "lost", ...changed.keys()])]
+      : [...new Set(["main", "bframes", "off", "lost", "studio", ...changed.keys()])]
           .filter((name) => changed.get(name) !== null)
           .map(status),
   get: (name) => (changed.get(name) === null ? null : status(name)),
   change: (name, fields) => changed.set(name, { ...changed.get(name), ...fields }),
   remove: (name) => changed.set(name, null),
+  cut: (name, reason, key) => {
+    if (name !== "studio") return;
+    mockPublishing = null;
+    mockEnd = reason;
+    studioKey = key ?? studioKey;
+  },
 };
 
 function sendEvents(name: string, request: IncomingMessage, response: ServerResponse): true {
@@ -162,6 +184,18 @@ function sendHls(path: string, response: ServerResponse): true {
   return true;
 }
 
+/** What WHIP would refuse a key with; keys that end in "wrong" and "busy" are for looking at the page. */
+function refusalOf(url: string): Record<string, unknown> | null {
+  const key = new URLSearchParams(url.split("?")[1]).get("key") ?? "";
+  if (key.endsWith("wrong"))
+    return { status: 401, code: "key_wrong", detail: "No stream has this key. Copy it again from where you got it." };
+  if (key.endsWith("busy"))
+    return { status: 409, code: "publisher_busy", detail: "Another publisher is on air on this stream." };
+  if (studioKey === null || key === studioKey) return null;
+  const detail = "This stream key was rotated 3 seconds ago; copy the new one from the studio.";
+  return { status: 401, code: "key_rotated", detail };
+}
+
 /** Answers what the engine and the control plane would; false for everything else. */
 function answer(request: IncomingMessage, response: ServerResponse): boolean {
   const path = decodeURIComponent((request.url ?? "").split("?")[0] ?? "");
@@ -185,8 +219,10 @@ function answer(request: IncomingMessage, response: ServerResponse): boolean {
   if (hls) return sendHls(hls, response);
   if (path === "/mock/publishing") {
     mockPublishing = request.method === "POST" ? Date.now() : null;
+    mockEnd = mockPublishing ? null : "finished";
     return json(response, 200, {});
   }
+  if (path === "/mock/key") return json(response, 200, { refusal: refusalOf(request.url ?? "") });
   return false;
 }
 

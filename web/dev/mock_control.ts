@@ -7,7 +7,7 @@ type Json = Record<string, unknown>;
 const EARLIER = new Date(Date.now() - 9 * 86_400_000).toISOString();
 const secret = (): string => crypto.randomUUID().replaceAll("-", "");
 const role = process.env.TALLYLIGHT_MOCK_ROLE ?? "admin";
-const user = role === "nobody" ? null : { name: role, role };
+let user: { name: string; role: string } | null = role === "nobody" ? null : { name: role, role };
 
 const account = (name: string, itsRole: string, last_seen_at: string | null): Json => ({
   name,
@@ -57,6 +57,8 @@ export interface MockStreams {
   get(name: string): Json | null;
   change(name: string, fields: Json): void;
   remove(name: string): void;
+  /** Ends the page's own publisher; `key` is the only one that is let in from now on. */
+  cut(name: string, reason: string, key?: string): void;
 }
 
 interface Question {
@@ -128,8 +130,16 @@ function streams(question: Question, known: MockStreams): boolean {
     response.end(poster(question.query.get("at") ?? "0"));
     return true;
   }
-  if (action === "rotate-key") return json(response, 200, { name, key: secret() });
-  if (action === "publisher") return json(response, 204);
+  if (action === "rotate-key") {
+    const key = secret();
+    known.change(name, { key_created_at: new Date().toISOString() });
+    known.cut(name, "key_rotated", key);
+    return json(response, 200, { name, key });
+  }
+  if (action === "publisher") {
+    known.cut(name, "removed");
+    return json(response, 204);
+  }
   if (action === "playback-token") {
     const watch_url = `/watch/${name}?token=${secret()}`;
     return json(response, 200, {
@@ -142,6 +152,36 @@ function streams(question: Question, known: MockStreams): boolean {
   if (method === "DELETE") known.remove(name);
   if (method === "GET") return false;
   return json(response, method === "DELETE" ? 204 : 200, method === "DELETE" ? undefined : known.get(name));
+}
+
+const tokens = new Map<string, Json>([
+  [
+    "t1",
+    {
+      id: "t1",
+      name: "Stream deck in hall 2",
+      scopes: ["read", "streams"],
+      created_at: EARLIER,
+      last_used_at: new Date(Date.now() - 7_200_000).toISOString(),
+      expires_at: new Date(Date.now() + 80 * 86_400_000).toISOString(),
+    },
+  ],
+]);
+
+/** Who is signed in: any name of `users` with any password but "wrong". */
+function session({ method, path, body, response }: Question): true {
+  const refused = (status: number, code: string, detail: string): true => json(response, status, { code, detail });
+  if (path === "/api/session/password")
+    return body.old === "wrong"
+      ? refused(401, "password_wrong", "The present password is not right.")
+      : json(response, 204);
+  if (method === "POST") {
+    const known = users.get(String(body.name));
+    if (!known || body.password === "wrong") return refused(401, "password_wrong", "Name or password is not right.");
+    user = { name: String(known.name), role: String(known.role) };
+  }
+  if (method === "DELETE") user = null;
+  return json(response, method === "DELETE" ? 204 : 200, method === "DELETE" ? undefined : { user });
 }
 
 /** Answers what the control plane would; false for everything else. */
@@ -160,7 +200,19 @@ export async function answerControl(
   if (path === "/api/dashboard") return json(response, 200, dashboard(true));
   if (path === "/api/dashboard/live") return sendEvents(request, response, "dashboard", 2000, () => dashboard(false));
   if (path === "/api/events") return eventTail(request, response, Number(url.searchParams.get("after") ?? 0));
-  if (path === "/api/session") return json(response, method === "DELETE" ? 204 : 200, { user });
+  if (path.startsWith("/api/session")) return session(question);
+  if (path.startsWith("/api/tokens"))
+    return collection(question, "/api/tokens", tokens, (body) => [
+      {
+        ...body,
+        id: `t${tokens.size + 1}`,
+        created_at: new Date().toISOString(),
+        last_used_at: null,
+        expires_at: null,
+      },
+      { token: `tly_${secret()}` },
+    ]);
+  if (path === "/api/broadcasts") return json(response, 200, { broadcasts: [], next: null });
   if (path.startsWith("/api/webhooks")) return webhooks(question);
   if (path.startsWith("/api/streams")) return streams(question, known);
   return collection(question, "/api/users", users, (body) => [

@@ -61,10 +61,13 @@ async function answer(offer: string, send: boolean): Promise<Response> {
 window.fetch = async (input, init) => {
   const url = new URL(input instanceof Request ? input.url : String(input), location.href);
   const method = init?.method ?? "GET";
+  if (method === "OPTIONS" && /^\/wh[ei]p/.test(url.pathname)) return new Response(null, { status: 204 });
   if (method === "POST" && url.pathname.startsWith("/whep/")) return answer(String(init?.body), true);
   if (method === "POST" && url.pathname === "/whip") {
-    const key = new Headers(init?.headers).get("authorization") ?? "";
-    if (key.endsWith("wrong")) return Response.json({ code: "key_wrong", detail: "No." }, { status: 401 });
+    const key = new Headers(init?.headers).get("authorization")?.replace("Bearer ", "") ?? "";
+    const asked = await realFetch(`/mock/key?key=${encodeURIComponent(url.searchParams.has("takeover") ? "" : key)}`);
+    const { refusal } = (await asked.json()) as { refusal: { status: number } | null };
+    if (refusal) return Response.json(refusal, { status: refusal.status });
     return answer(String(init?.body), false);
   }
   if (method === "DELETE" && url.pathname.startsWith("/mock/sessions/")) {

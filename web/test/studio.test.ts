@@ -6,9 +6,12 @@ import { tallyOf } from "../src/pages/studio_tally";
 import { actionOf } from "../src/player/shortcuts";
 import { type AdviceFacts, advise } from "../src/publisher/advice";
 import { captureSentence } from "../src/publisher/capture_errors";
+import { keyFromHash, parseKeys, stillGood } from "../src/publisher/keys";
 import { levelOf } from "../src/publisher/meter";
-import { keyFromHash, parseSettings } from "../src/publisher/settings";
+import { parseSettings } from "../src/publisher/settings";
 import { type OutboundSample, ratesBetween } from "../src/publisher/statistics";
+import { isFinal } from "../src/publisher/whip";
+import { liveLine } from "../src/studio/live_line";
 import { liveState, NO_B_FRAMES, offAir, VIDEO } from "./live_state";
 
 const sample = (changes: Partial<OutboundSample> = {}): OutboundSample => ({
@@ -104,6 +107,57 @@ describe("capture errors", () => {
     ];
     expect(new Set(sentences).size).toBe(5);
     expect(sentences[0]).toContain("https");
+  });
+});
+
+describe("refusals", () => {
+  it("end it when the server will say the same again", () => {
+    for (const [code, status] of [
+      ["key_wrong", 401],
+      ["key_rotated", 401],
+      ["sdp_malformed", 400],
+    ] as const)
+      expect(isFinal({ code, status }, null)).toBe(true);
+    expect(isFinal({ code: "try_again", status: 503 }, null)).toBe(false);
+    expect(isFinal({ code: "rate_limited", status: 429 }, null)).toBe(false);
+  });
+
+  it("tell another device from our own session that the server has not buried yet", () => {
+    const busy = { code: "publisher_busy", status: 409 };
+    expect(isFinal(busy, null)).toBe(true);
+    expect(isFinal(busy, 3000)).toBe(false);
+    expect(isFinal(busy, 20_000)).toBe(true);
+  });
+});
+
+describe("remembered keys", () => {
+  it("survive being stored, and nonsense counts as none", () => {
+    const known = { key: "k1", createdAt: "2026-11-25T00:00:00Z" };
+    expect(parseKeys(JSON.stringify({ main: known })).get("main")).toEqual(known);
+    for (const text of [null, "{", "null", '{"main": 3, "b": {"key": ""}}']) expect(parseKeys(text).size).toBe(0);
+  });
+
+  it("are no good once the key was rotated elsewhere", () => {
+    const known = { key: "k1", createdAt: "2026-11-25T00:00:00Z" };
+    expect(stillGood(known, "2026-11-25T00:00:00Z")).toBe("k1");
+    expect(stillGood(known, "2026-11-26T00:00:00Z")).toBe("");
+    expect(stillGood({ key: "k1", createdAt: null }, "2026-11-26T00:00:00Z")).toBe("k1");
+    expect(stillGood(undefined, null)).toBe("");
+  });
+});
+
+describe("the line beside Go live", () => {
+  const now = Date.parse("2026-11-25T01:00:00Z");
+  const broadcast = { started_at: "2026-11-25T00:45:58Z", peak_viewers: 140 };
+
+  it("counts from the broadcast's start and names the peak", () => {
+    const live = liveState({ viewers: 128, started_at: "2026-11-25T00:59:00Z" });
+    const line = liveLine(live, { webrtc: 120, hls: 8 }, broadcast, now);
+    expect(line).toBe("14:02 · 128 watching, with you (120 WebRTC, 8 HLS), at most 140");
+  });
+
+  it("is empty off air", () => {
+    expect(liveLine(offAir(), null, broadcast, now)).toBe("");
   });
 });
 

@@ -86,6 +86,11 @@ export function fetchSession(): Promise<User | null> {
   return known;
 }
 
+/** Has the next `fetchSession` ask the server again. */
+export function forgetSession(): void {
+  known = null;
+}
+
 async function askSession(): Promise<User | null> {
   const answer = await request<{ user: User | null }>("GET", "/api/session");
   return answer.user;
@@ -107,9 +112,12 @@ export function signInAddress(from: { pathname: string; search: string } = locat
   return `/sign-in?next=${encodeURIComponent(from.pathname + from.search)}`;
 }
 
-/** The path in `?next=` when it stays on this server, else "/": an address handed around must not lead elsewhere. Pure. */
-export function localNext(search: string): string {
-  const next = new URLSearchParams(search).get("next") ?? "/";
+/**
+ * The path in `?next=` when it stays on this server, else `home`: an address that is handed around must not lead
+ * elsewhere. Pure.
+ */
+export function localNext(search: string, home = "/"): string {
+  const next = new URLSearchParams(search).get("next") ?? home;
   // A browser takes "//host" and "/\host" for another server, and drops tabs and line ends before it looks.
-  return /^\/(?![/\\])[^\\\p{Cc}]*$/u.test(next) ? next : "/";
+  return /^\/(?![/\\])[^\\\p{Cc}]*$/u.test(next) ? next : home;
 }

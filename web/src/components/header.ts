@@ -1,9 +1,10 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { property, state } from "lit/decorators.js";
 import { CircleUserRound, LogOut, Menu } from "lucide";
-import { fetchSession, signInAddress, signOut, type User } from "../api/session";
+import { fetchSession, signInAddress, type User } from "../api/session";
 import { element } from "./element";
 import { icon } from "./icon";
+import { leave } from "./leave";
 import { LightElement } from "./light_element";
 
 export type PageName = "index" | "watch" | "studio" | "dashboard" | "sign-in" | "account";
@@ -22,8 +23,8 @@ export function placesFor(user: User | null): Place[] {
   return places;
 }
 
-/** What stands at the bar's right end, before the account; undefined: the way to go live. */
-type Status = TemplateResult | typeof nothing | undefined;
+/** What stands at the bar's right end, before the account; undefined: the way to go live; null: nothing. */
+type Status = TemplateResult | null | undefined;
 
 /** The bar on top of every page. */
 export function siteHeader(page: PageName, status?: Status): TemplateResult {
@@ -76,7 +77,7 @@ export class SiteHeader extends LightElement {
       <div>
         <a class="brand" href="/">Tallylight</a>
         <nav aria-label="Pages">${places.map((place) => this.#link(place, "nav-item"))}</nav>
-        <span class="header-status">${this.status ?? goLive(places)}</span>
+        <span class="header-status">${this.status === undefined ? goLive(places) : this.status}</span>
         ${this.#account(places)}
       </div>
     </header>`;
@@ -122,7 +123,7 @@ export class SiteHeader extends LightElement {
 
   readonly #signOut = async (): Promise<void> => {
     // A server that is away has not ended the session: stay, so that nobody believes it did.
-    await signOut().then(
+    await leave().then(
       () => location.assign("/"),
       () => this.#closeMenu(),
     );

@@ -89,9 +89,9 @@ export class DashboardPage extends LightElement {
       </main>`;
   }
 
-  #status(): TemplateResult | typeof nothing {
+  #status(): TemplateResult | null {
     const streams = this.dashboard?.streams;
-    if (!streams) return nothing;
+    if (!streams) return null;
     return html`<span class="pill" id="on-air-now">${streams.length} on air<span class="wide"> · ${watching(totalViewers(streams))}</span></span>`;
   }
 

@@ -123,7 +123,7 @@ export class IndexPage extends LightElement {
         <li>${icon(Camera)}<span><strong>From this browser:</strong> open the studio, allow the camera and press Go live.</span></li>
         <li>${icon(MonitorUp)}<span><strong>From OBS or another encoder:</strong> copy server and stream key from the studio.</span></li>
       </ol>
-      <a class="button primary" href="/studio">Open the studio</a>
+      <a class="button live" href="/studio">Open the studio</a>
     </section>`;
   }
 

@@ -1,4 +1,4 @@
-/** The studio's choices, kept for the next visit; the key is only kept for this tab. */
+/** The studio's choices, kept for the next visit. */
 import type { CaptureSettings } from "./capture";
 
 export interface StudioSettings extends CaptureSettings {
@@ -15,7 +15,6 @@ export const BITRATES_BPS = [800_000, 1_500_000, 2_500_000, 4_000_000, 6_000_000
 
 const DEFAULTS: StudioSettings = { cameraId: "", microphoneId: "", height: 720, frameRate: 30, bitrateBps: 2_500_000 };
 const SETTINGS_KEY = "tallylight.studio";
-const KEY_KEY = "tallylight.key";
 
 /** Settings out of a stored text; anything unreadable or out of the lists falls back to the default. Pure. */
 export function parseSettings(text: string | null): StudioSettings {
@@ -53,34 +52,5 @@ export function saveSettings(settings: StudioSettings): void {
     localStorage.setItem(SETTINGS_KEY, JSON.stringify(settings));
   } catch {
     // Storage denied: the choice lasts as long as the page.
-  }
-}
-
-/** The key in `#key=…`, or null. Pure. */
-export function keyFromHash(hash: string): string | null {
-  const key = new URLSearchParams(hash.replace(/^#/, "")).get("key");
-  return key ? key : null;
-}
-
-/** Takes the key out of the address (which gets shared, shown on screens and kept in histories) into this tab. */
-export function takeKey(): string {
-  const given = keyFromHash(location.hash);
-  if (given) {
-    saveKey(given);
-    history.replaceState(history.state, "", location.pathname + location.search);
-    return given;
-  }
-  try {
-    return sessionStorage.getItem(KEY_KEY) ?? "";
-  } catch {
-    return "";
-  }
-}
-
-export function saveKey(key: string): void {
-  try {
-    sessionStorage.setItem(KEY_KEY, key);
-  } catch {
-    // Storage denied: the key lasts as long as the page.
   }
 }

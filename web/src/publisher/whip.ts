@@ -1,6 +1,8 @@
 import { endSession } from "../api/end_session";
 import { readProblem, retryAfterSeconds } from "../api/problem";
+import type { LiveState, Problem } from "../api/types";
 import { fullJitterMs } from "../backoff";
+import { askIceServers, type IceChoice, iceServersOf, peerConnection, useIceServers } from "../ice";
 import { h264First, sessionUrl, withStartBitrate } from "../sdp";
 import { type OutboundSample, readOutbound } from "./statistics";
 
@@ -15,17 +17,31 @@ const STABLE_MS = 30_000;
 /** Share of the chosen bitrate to begin with; the rest comes once the path has shown that it carries it. */
 const START_SHARE = 0.6;
 const BACKOFF_CAP_MS = 10_000;
+/**
+ * After a break our own dead session may still hold the stream: the server lets it yield after 3 s without media. Who
+ * holds the stream longer than this is somebody else.
+ */
+const OWN_GHOST_MAX_MS = 8000;
 
 export type PublisherState = "idle" | "connecting" | "live" | "reconnecting" | "failed";
+
+/** Why it is not simply live: a stable code, and a sentence for people (the server's own where it gave one). */
+export interface Trouble {
+  code: string;
+  message: string;
+}
 
 export interface PublisherOptions {
   /** `/whip`: the key decides the stream. */
   url: string;
   key: string;
+  /** End whoever else is sending; only for the first attempt, or two devices would take over from each other for ever. */
+  takeOver: boolean;
+  ice: IceChoice;
   maxBitrateBps: number;
   /** Tells the encoder what to keep: a screen's sharp edges or a camera's motion. */
   content: "camera" | "screen";
-  onState(state: PublisherState, message: string | null): void;
+  onState(state: PublisherState, trouble: Trouble | null): void;
   /** The stream the key belongs to, when the server tells. */
   onStreamName(name: string): void;
 }
@@ -33,6 +49,7 @@ export interface PublisherOptions {
 /** Why one attempt ended; `final` ones are not repeated. */
 class AttemptError extends Error {
   constructor(
+    readonly code: string,
     message: string,
     readonly final: boolean,
     readonly retryAfterMs: number | null = null,
@@ -41,16 +58,33 @@ class AttemptError extends Error {
   }
 }
 
+/** Somebody ended this broadcast on purpose: sending again would undo it. */
+const REMOVED: Trouble = {
+  code: "removed",
+  message: "This broadcast was ended from another page or by the operator. Press Go live to start a new one.",
+};
+
+/** Whether a refusal is the last word. Pure; `brokenForMs` is null before the first time on air. */
+export function isFinal(problem: Pick<Problem, "code" | "status">, brokenForMs: number | null): boolean {
+  if (problem.code === "publisher_busy") return brokenForMs === null || brokenForMs > OWN_GHOST_MAX_MS;
+  return problem.status >= 400 && problem.status < 500 && problem.status !== 429 && problem.status !== 408;
+}
+
 /** Sends camera or screen by WHIP (RFC 9725), and keeps sending through failures until `stop`. */
 export class WhipPublisher {
   #connection: RTCPeerConnection | null = null;
   #session: string | null = null;
   #state: PublisherState = "idle";
+  #trouble: Trouble | null = null;
   #failures = 0;
   #liveSinceMs: number | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
   #everLive = false;
+  /** When the connection that was live broke; null while it is live, and before. */
+  #brokeAtMs: number | null = null;
+  /** The server has confirmed that this connection's media is on air. */
+  #seenOnAir = false;
   #abort = new AbortController();
 
   constructor(
@@ -93,6 +127,21 @@ export class WhipPublisher {
     await this.#applyParameters();
   }
 
+  /**
+   * What the server says about the stream while this page sends to it. A cut session is known here some seconds before
+   * ICE notices.
+   */
+  onServer(live: LiveState): void {
+    if (this.#state !== "live") return;
+    if (live.state !== "off_air") {
+      this.#seenOnAir = true;
+      return;
+    }
+    if (!this.#seenOnAir) return; // still the time before
+    if (live.last_end === "removed") void this.#fail(REMOVED);
+    else void this.#onAttemptFailed(BROKEN());
+  }
+
   /** The server's name for this session: the last part of its address. */
   get sessionId(): string | null {
     return this.#session?.split("/").pop() ?? null;
@@ -104,7 +153,7 @@ export class WhipPublisher {
 
   async #attempt(): Promise<void> {
     if (this.#stopped) return;
-    this.#setState(this.#everLive ? "reconnecting" : "connecting", null);
+    this.#setState(this.#everLive ? "reconnecting" : "connecting", this.#trouble);
     try {
       await this.#connect();
     } catch (error) {
@@ -113,13 +162,14 @@ export class WhipPublisher {
   }
 
   async #connect(): Promise<void> {
-    const connection = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const connection = peerConnection(this.options.ice);
     this.#connection = connection;
     this.#addMedia(connection);
     connection.addEventListener("connectionstatechange", () => this.#onConnectionState(connection));
+    useIceServers(connection, await askIceServers(this.options.url));
     await connection.setLocalDescription(await connection.createOffer());
     await gathered(connection);
-    const answer = await this.#post(connection.localDescription?.sdp ?? "");
+    const answer = await this.#post(connection);
     if (this.#stopped || connection !== this.#connection) return;
     const sdp = withStartBitrate(answer, START_SHARE * this.options.maxBitrateBps);
     await connection.setRemoteDescription({ type: "answer", sdp });
@@ -127,7 +177,11 @@ export class WhipPublisher {
     this.#retryUnless(
       connection,
       CONNECT_MAX_MS,
-      "The server answered, but no media connection came about. A firewall may block UDP.",
+      new AttemptError(
+        "no_connection",
+        "The server answered, but no media connection came about. A firewall may block UDP.",
+        false,
+      ),
     );
   }
 
@@ -140,14 +194,18 @@ export class WhipPublisher {
     }
   }
 
-  async #post(offer: string): Promise<string> {
+  async #post(connection: RTCPeerConnection): Promise<string> {
     const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(CONNECT_MAX_MS)]);
     const headers = { "content-type": "application/sdp", authorization: `Bearer ${this.options.key}` };
-    const response = await fetch(this.options.url, { method: "POST", headers, body: offer, signal }).catch(() => {
-      throw new AttemptError("The server does not answer.", false);
+    const body = connection.localDescription?.sdp ?? "";
+    const url = this.options.takeOver ? `${this.options.url}?takeover=1` : this.options.url;
+    const response = await fetch(url, { method: "POST", headers, body, signal }).catch(() => {
+      throw new AttemptError("server_away", "The server does not answer.", false);
     });
     if (response.status !== 201) throw await this.#refusal(response);
     this.#session = sessionUrl(response.headers.get("location"), this.options.url);
+    this.options = { ...this.options, takeOver: false };
+    useIceServers(connection, iceServersOf(response.headers.get("link")));
     const name = response.headers.get("x-tallylight-stream");
     if (name) this.options.onStreamName(name);
     return await response.text();
@@ -157,14 +215,8 @@ export class WhipPublisher {
     const problem = await readProblem(response);
     const seconds = retryAfterSeconds(response.headers);
     const retryAfterMs = seconds === null ? null : seconds * 1000;
-    if (problem.code === "key_wrong" || problem.code === "key_missing" || response.status === 401) {
-      return new AttemptError("The server does not know this stream key. Copy it again from where you got it.", true);
-    }
-    if (problem.code === "publisher_busy") {
-      const text = "Another device is already sending to this stream. End it there, or wait until it has gone.";
-      return new AttemptError(text, !this.#everLive, retryAfterMs); // after a break it may be our own ghost
-    }
-    return new AttemptError(problem.detail, response.status < 500, retryAfterMs);
+    const brokenForMs = this.#brokeAtMs === null ? null : performance.now() - this.#brokeAtMs;
+    return new AttemptError(problem.code, problem.detail, isFinal(problem, brokenForMs), retryAfterMs);
   }
 
   #onConnectionState(connection: RTCPeerConnection): void {
@@ -172,43 +224,54 @@ export class WhipPublisher {
     if (connection.connectionState === "connected") {
       clearTimeout(this.#timer);
       this.#everLive = true;
+      this.#brokeAtMs = null;
       this.#liveSinceMs ??= performance.now();
       this.#setState("live", null);
     }
     if (connection.connectionState === "disconnected") {
-      this.#retryUnless(connection, DISCONNECTED_GRACE_MS, "The connection to the server broke.");
+      this.#retryUnless(connection, DISCONNECTED_GRACE_MS, BROKEN());
     }
     if (connection.connectionState === "failed") {
-      void this.#onAttemptFailed(new AttemptError("The connection to the server broke.", false));
+      void this.#onAttemptFailed(BROKEN());
     }
   }
 
-  #retryUnless(connection: RTCPeerConnection, waitMs: number, message: string): void {
+  #retryUnless(connection: RTCPeerConnection, waitMs: number, error: AttemptError): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       if (connection !== this.#connection || connection.connectionState === "connected") return;
-      void this.#onAttemptFailed(new AttemptError(message, false));
+      void this.#onAttemptFailed(error);
     }, waitMs);
   }
 
   async #onAttemptFailed(error: unknown): Promise<void> {
+    if (this.#stopped) return;
     clearTimeout(this.#timer);
     const live = this.#liveSinceMs !== null && performance.now() - this.#liveSinceMs > STABLE_MS;
     this.#failures = live ? 0 : this.#failures;
     this.#liveSinceMs = null;
+    this.#seenOnAir = false;
+    if (this.#everLive) this.#brokeAtMs ??= performance.now();
+    const reason = asAttemptError(error);
+    if (reason.final) return await this.#fail(reason);
+    this.#setState(this.#everLive ? "reconnecting" : "connecting", {
+      code: reason.code,
+      message: `${reason.message} Trying again.`,
+    });
     await this.#closeConnection();
     if (this.#stopped) return;
-    const message = error instanceof Error ? error.message : String(error);
-    if (error instanceof AttemptError && error.final) {
-      this.#stopped = true;
-      this.#setState("failed", message);
-      return;
-    }
-    this.#setState(this.#everLive ? "reconnecting" : "connecting", `${message} Trying again.`);
-    const given = error instanceof AttemptError ? error.retryAfterMs : null;
-    const waitMs = given ?? fullJitterMs(this.#failures, Math.random(), 500, BACKOFF_CAP_MS);
+    const waitMs = reason.retryAfterMs ?? fullJitterMs(this.#failures, Math.random(), 500, BACKOFF_CAP_MS);
     this.#failures += 1;
     this.#timer = setTimeout(() => void this.#attempt(), waitMs);
+  }
+
+  /** Gives up, with the reason on the screen. */
+  async #fail({ code, message }: Trouble): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    this.#setState("failed", { code, message });
+    await this.#closeConnection();
   }
 
   async #applyParameters(): Promise<void> {
@@ -236,10 +299,19 @@ export class WhipPublisher {
     connection?.close();
   }
 
-  #setState(state: PublisherState, message: string | null): void {
+  #setState(state: PublisherState, trouble: Trouble | null): void {
     this.#state = state;
-    this.options.onState(state, message);
+    this.#trouble = trouble;
+    this.options.onState(state, trouble);
   }
+}
+
+const BROKEN = (): AttemptError => new AttemptError("connection_lost", "The connection to the server broke.", false);
+
+/** Whatever else the browser throws is worth another try: it may be a device that is being changed. */
+function asAttemptError(error: unknown): AttemptError {
+  if (error instanceof AttemptError) return error;
+  return new AttemptError("browser", `The browser could not connect (${String(error)}).`, false);
 }
 
 function preferH264(transceiver: RTCRtpTransceiver): void {

@@ -1,0 +1,176 @@
+import type { ReactiveController, ReactiveControllerHost } from "lit";
+import {
+  cameraAlreadyAllowed,
+  captureContext,
+  type Devices,
+  listDevices,
+  openCamera,
+  openScreen,
+  stopTracks,
+} from "../publisher/capture";
+import { captureSentence, INSECURE_SENTENCE } from "../publisher/capture_errors";
+import { LevelMeter } from "../publisher/meter";
+import { loadSettings, type StudioSettings, saveSettings } from "../publisher/settings";
+
+export type Content = "camera" | "screen";
+
+/** Loudness is read ten times a second: smooth to the eye, cheap to draw. */
+export const METER_MS = 100;
+/** Below this a microphone counts as silent; about -57 dBFS. */
+const SILENT_BELOW = 0.05;
+/** The shown level falls by this each time, so that speech can be read from it. */
+const LEVEL_FALL = 0.08;
+
+/** What is filmed: camera or screen, microphone, and the choices about them. The page draws it. */
+export class CaptureController implements ReactiveController {
+  settings: StudioSettings = loadSettings();
+  devices: Devices = { cameras: [], microphones: [] };
+  media: MediaStream | null = null;
+  content: Content = "camera";
+  /** Why there is no picture, as a sentence; null while nothing is wrong. */
+  error: string | null = null;
+  opening = false;
+  microphoneOn = true;
+  /** Loudness now, 0 to 1; read by the meter, which draws itself. */
+  level = 0;
+  #meter: LevelMeter | null = null;
+  #silentSinceMs: number | null = null;
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  readonly #onDevices = (): void => void this.#refreshDevices();
+
+  /** @param onMedia another picture or sound is there; a running broadcast goes on with it. */
+  constructor(
+    private readonly host: ReactiveControllerHost,
+    private readonly onMedia: (media: MediaStream, content: Content) => Promise<void>,
+  ) {
+    host.addController(this);
+  }
+
+  hostConnected(): void {
+    this.#timer = setInterval(() => this.#readMeter(), METER_MS);
+    navigator.mediaDevices?.addEventListener("devicechange", this.#onDevices);
+    if (this.secure) void this.#openIfAllowed();
+    else this.error = INSECURE_SENTENCE;
+  }
+
+  hostDisconnected(): void {
+    clearInterval(this.#timer);
+    navigator.mediaDevices?.removeEventListener("devicechange", this.#onDevices);
+    this.#meter?.close();
+    stopTracks(this.media);
+  }
+
+  /** Browsers hand out devices to https pages and localhost only. */
+  get secure(): boolean {
+    return captureContext("camera").secure;
+  }
+
+  get microphone(): MediaStreamTrack | null {
+    return this.media?.getAudioTracks()[0] ?? null;
+  }
+
+  /** Seconds without a sound from a microphone that is not muted here; null without such a silence. */
+  get silentS(): number | null {
+    return this.#silentSinceMs === null ? null : (performance.now() - this.#silentSinceMs) / 1000;
+  }
+
+  /** The device that is open; the remembered one before. */
+  deviceInUse(kind: "video" | "audio"): string {
+    const remembered = kind === "video" ? this.settings.cameraId : this.settings.microphoneId;
+    const track = this.content === "camera" ? this.media?.getTracks().find((one) => one.kind === kind) : null;
+    return track?.getSettings().deviceId ?? remembered;
+  }
+
+  /** Keeps a choice; `reopen` for those the device itself has to know. */
+  change(part: Partial<StudioSettings>, reopen: boolean): void {
+    this.settings = { ...this.settings, ...part };
+    saveSettings(this.settings);
+    if (reopen && this.media && this.content === "camera") void this.openCamera();
+    this.host.requestUpdate();
+  }
+
+  toggleMicrophone(): void {
+    this.microphoneOn = !this.microphoneOn;
+    for (const track of this.media?.getAudioTracks() ?? []) track.enabled = this.microphoneOn;
+    this.host.requestUpdate();
+  }
+
+  /** Called from a gesture: the meter may run from now on. */
+  resumeMeter(): void {
+    this.#meter?.resume();
+  }
+
+  resetSilence(): void {
+    this.#silentSinceMs = null;
+  }
+
+  async openCamera(): Promise<void> {
+    await this.#open("camera", () => openCamera(this.settings));
+  }
+
+  async openScreen(): Promise<void> {
+    await this.#open("screen", async () => {
+      const screen = await openScreen(this.settings);
+      // A screen without its own sound keeps the microphone.
+      const { microphone } = this;
+      if (screen.getAudioTracks().length === 0 && microphone) screen.addTrack(microphone.clone());
+      screen.getVideoTracks()[0]?.addEventListener("ended", () => void this.openCamera());
+      return screen;
+    });
+  }
+
+  async #openIfAllowed(): Promise<void> {
+    if (await cameraAlreadyAllowed()) await this.openCamera();
+    else await this.#refreshDevices();
+  }
+
+  async #open(content: Content, get: () => Promise<MediaStream>): Promise<void> {
+    this.opening = true;
+    this.error = null;
+    this.host.requestUpdate();
+    try {
+      await this.#use(await get(), content);
+      await this.#refreshDevices();
+    } catch (error) {
+      this.error = captureSentence(error, captureContext(content));
+    } finally {
+      this.opening = false;
+      this.host.requestUpdate();
+    }
+  }
+
+  async #use(media: MediaStream, content: Content): Promise<void> {
+    const before = this.media;
+    this.media = media;
+    this.content = content;
+    this.#meter?.close();
+    const { microphone } = this;
+    this.#meter = microphone ? new LevelMeter(microphone) : null;
+    if (microphone) microphone.enabled = this.microphoneOn;
+    for (const track of content === "camera" ? media.getVideoTracks() : []) {
+      track.addEventListener("ended", () => this.#onCameraEnded(media));
+    }
+    await this.onMedia(media, content);
+    stopTracks(before);
+  }
+
+  /** Unplugged, or taken back in the browser's own controls. */
+  #onCameraEnded(media: MediaStream): void {
+    if (media !== this.media) return;
+    this.error = "The camera stopped. Plug it in again or choose another one under Source.";
+    void this.#refreshDevices();
+  }
+
+  async #refreshDevices(): Promise<void> {
+    this.devices = await listDevices().catch(() => this.devices);
+    this.host.requestUpdate();
+  }
+
+  #readMeter(): void {
+    const loudness = this.microphoneOn ? (this.#meter?.read() ?? 0) : 0;
+    this.level = Math.max(loudness, this.level - LEVEL_FALL);
+    const silent = this.#meter?.running === true && this.microphoneOn && loudness < SILENT_BELOW;
+    this.#silentSinceMs = silent ? (this.#silentSinceMs ?? performance.now()) : null;
+  }
+}
