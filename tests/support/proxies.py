@@ -1,4 +1,4 @@
-"""nginx and Caddy with the files of `deploy/`, changed only in names, ports and certificates."""
+"""Servers of others with the files of `deploy/`, changed only in names, ports and secrets."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write_certificate(directory: Path) -> tuple[Path, Path]:
 def write_nginx_configuration(directory: Path, https_port: int, http_port: int, server_port: int) -> Path:
     """`deploy/nginx.conf` inside the few lines that a whole configuration needs."""
     certificate, key = write_certificate(directory)
-    site = _replaced(
+    site = replaced(
         (DEPLOY / "nginx.conf").read_text(),
         {
             "listen 80;": f"listen 127.0.0.1:{http_port};",
@@ -81,7 +81,7 @@ def write_caddy_configuration(directory: Path, https_port: int, server_port: int
     """`deploy/Caddyfile` without what asks the outside for a certificate."""
     certificate, key = write_certificate(directory)
     head = f"https://{EXAMPLE_HOST}:{https_port} {{\n\tbind 127.0.0.1\n\ttls {certificate} {key}"
-    site = _replaced(
+    site = replaced(
         (DEPLOY / "Caddyfile").read_text(),
         {f"{EXAMPLE_HOST} {{": head, "127.0.0.1:8080": f"127.0.0.1:{server_port}"},
     )
@@ -118,7 +118,8 @@ async def running(command: Sequence[str], port: int, directory: Path) -> AsyncIt
         await asyncio.to_thread(process.wait, _STOP_LIMIT_S)
 
 
-def _replaced(text: str, replacements: dict[str, str]) -> str:
+def replaced(text: str, replacements: dict[str, str]) -> str:
+    """A shipped file with each of these texts, all of which it must have, exchanged."""
     for old, new in replacements.items():
         assert old in text, f"{old!r} is not in the shipped file any more"
         text = text.replace(old, new)
