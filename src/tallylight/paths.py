@@ -34,6 +34,11 @@ class DataDirectory:
         return self.root / "internal-token"
 
     @property
+    def secret_key(self) -> Path:
+        """Opens the secrets that the database keeps encrypted. A copy of the database is worth nothing without it."""
+        return self.root / "secret-key"
+
+    @property
     def first_run(self) -> Path:
         """The key of the stream made at the first start, until it is rotated or deleted."""
         return self.root / "first-run.txt"
