@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     reconnect_window_s: Annotated[int, Field(ge=0, le=1800)] = 60
     # Of `admin`, at the first start only; afterwards it is changed like any other.
     admin_password: Annotated[SecretStr | None, Field(min_length=1, max_length=256)] = None
+    # Networks that webhooks may reach although they are private.
+    webhook_allow_private: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode] = ()
     engine_binary: Path | None = None
     audit_nonces: bool = False
 
@@ -106,7 +108,7 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("public_ips", mode="before")
+    @field_validator("public_ips", "webhook_allow_private", mode="before")
     @classmethod
     def _split_addresses(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -1,13 +1,13 @@
 """`/api/broadcasts`: each time on air, newest first; open to everybody."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
 from tallylight.api.control import ControlPlane
-from tallylight.broadcasts.lifecycle import Broadcast, Status, status_at
+from tallylight.broadcasts.view import BroadcastView
 
 router = APIRouter(prefix="/api/broadcasts", tags=["broadcasts"])
 
@@ -15,40 +15,6 @@ router = APIRouter(prefix="/api/broadcasts", tags=["broadcasts"])
 MAX_LIMIT = 100
 
 BroadcastId = Annotated[str, Path(max_length=64)]
-
-
-class BroadcastView(BaseModel):
-    """A broadcast as everybody may see it."""
-
-    id: str
-    stream: str
-    title: str
-    status: Status
-    stream_type: str
-    epoch: int
-    started_at: datetime
-    last_media_at: datetime
-    ended_at: datetime | None
-    end_reason: str | None
-    peak_viewers: int
-    average_viewers: float
-
-    @classmethod
-    def of(cls, broadcast: Broadcast, now: datetime) -> Self:
-        return cls(
-            id=broadcast.id,
-            stream=broadcast.stream,
-            title=broadcast.title,
-            status=status_at(broadcast, now),
-            stream_type=broadcast.stream_type,
-            epoch=broadcast.epoch,
-            started_at=broadcast.started_at,
-            last_media_at=broadcast.last_media_at,
-            ended_at=broadcast.ended_at,
-            end_reason=broadcast.end_reason,
-            peak_viewers=broadcast.peak_viewers,
-            average_viewers=round(broadcast.average_viewers, 2),
-        )
 
 
 class BroadcastList(BaseModel):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, Request
@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from tallylight.accounts import Accounts, Role
 from tallylight.accounts.passwords import Passwords
 from tallylight.api.auth import load_token
+from tallylight.api.health import health_of
 from tallylight.api.sse import Seats
 from tallylight.broadcasts.reconciler import Reconciler
 from tallylight.broadcasts.store import BroadcastStore
@@ -22,9 +23,15 @@ from tallylight.engine.client import EngineAwayError, EngineClient
 from tallylight.engine.events import EventFollower
 from tallylight.engine.models import EngineEvent
 from tallylight.events import EventLog
+from tallylight.outbound import OutboundClient
 from tallylight.paths import DataDirectory
+from tallylight.sealing import Sealer, load_sealing_key
 from tallylight.streams.admission import Admission
 from tallylight.streams.store import StreamStore
+from tallylight.webhooks.health_watch import HealthWatch
+from tallylight.webhooks.outbox import Outbox
+from tallylight.webhooks.sender import Sender
+from tallylight.webhooks.store import WebhookStore
 
 log = structlog.get_logger()
 
@@ -47,6 +54,10 @@ class Control:
     events: EventLog
     diagnosis: Diagnosis
     accounts: Accounts
+    webhooks: WebhookStore
+    outbox: Outbox
+    outbound: OutboundClient
+    sender: Sender
     event_seats: Seats = field(default_factory=lambda: Seats(MAX_EVENT_READERS))
 
     async def take_off_air(self, name: str) -> None:
@@ -100,9 +111,15 @@ async def open_control(
         await database.migrate()
         streams = StreamStore(database, data.first_run)
         await streams.provision(settings.bootstrap_streams)
-        async with EngineClient(data.engine_socket) as engine:
-            broadcasts = BroadcastStore(database)
+        async with (
+            EngineClient(data.engine_socket) as engine,
+            OutboundClient(settings.webhook_allow_private) as outbound,
+        ):
             events = EventLog()
+            sealer = Sealer(load_sealing_key(data.secret_key))
+            outbox = Outbox(database)
+            broadcasts = BroadcastStore(database, outbox.put_change)
+            sender = Sender(outbox, sealer, outbound, events)
             admission = Admission(streams, events)
             admin_token = load_token(data.admin_token)
             accounts = Accounts(database, admin_token, data.first_admin, events, passwords=passwords)
@@ -119,6 +136,10 @@ async def open_control(
                 events,
                 Diagnosis(engine, broadcasts, data.root, events),
                 accounts,
+                webhooks=WebhookStore(database, sealer),
+                outbox=outbox,
+                outbound=outbound,
+                sender=sender,
             )
             reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s, events)
 
@@ -126,8 +147,13 @@ async def open_control(
                 events.copy(event)
                 reconciler.hint(event.event)
 
+            async def look() -> dict[str, Any]:
+                return (await health_of(database, engine)).model_dump(exclude_none=True)
+
             follower = EventFollower(engine, hear, control.remove_strangers)
-            tasks = [asyncio.create_task(part.run()) for part in (follower, reconciler, control.diagnosis)]
+            health_watch = HealthWatch(look, outbox, events)
+            parts = (follower, reconciler, control.diagnosis, sender, health_watch)
+            tasks = [asyncio.create_task(part.run()) for part in parts]
             try:
                 yield control
             finally:

@@ -15,9 +15,10 @@ from tallylight import __version__
 from tallylight.api import processes
 from tallylight.api.auth import InternalOnly
 from tallylight.api.control import Control, ControlPlane
+from tallylight.api.health import database_check, engine_check, worst_of
 from tallylight.api.internal_access import ProcessorsOnly
 from tallylight.api.models import InternalHealth, Producer, VideoExposeStatus
-from tallylight.api.server_info import HealthResponse, database_check, engine_check, worst_of
+from tallylight.api.server_info import HealthResponse
 from tallylight.api.stream_report import StreamReportView, stream_report
 from tallylight.engine.models import StreamStatus
 from tallylight.errors import TallylightError
@@ -41,7 +42,7 @@ class NothingOnAirError(TallylightError):
 async def get_health(control: ControlPlane) -> HealthResponse:
     """Whether every part works, and every process of this server; 503 when a part does not."""
     engine = await processes.ask_engine(control.engine)
-    checks = {"database": [await database_check(control)], "engine": [engine_check(engine)]}
+    checks = {"database": [await database_check(control.database)], "engine": [engine_check(engine)]}
     worst = worst_of([check for part in checks.values() for check in part])
     known = await processes.all_of_ours(engine)
     health = InternalHealth(status=worst, version=__version__, checks=checks, processes=known)

@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime
 
-from tallylight.api.broadcasts import BroadcastView
 from tallylight.api.control import Control
 from tallylight.api.models import Producer
 from tallylight.broadcasts.lifecycle import Broadcast
 from tallylight.broadcasts.store import BroadcastUnknownError
+from tallylight.broadcasts.view import BroadcastView
 from tallylight.diagnosis.chain import Step
 from tallylight.diagnosis.links import Cause, Lamp
 from tallylight.diagnosis.processors import ProcessorView

@@ -1,10 +1,11 @@
 """Broadcasts in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, fields
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.broadcasts.lifecycle import Broadcast, Change, Status
 from tallylight.db import BroadcastRow, Database
@@ -19,8 +20,15 @@ class BroadcastUnknownError(TallylightError):
 class BroadcastStore:
     """Finds broadcasts, and changes each only from the state that the change was made for."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, announce: Callable[[AsyncSession, Change], Awaitable[None]] | None = None
+    ) -> None:
+        """
+        Args:
+            announce: Writes down whom to tell of a change, in the transaction that makes it.
+        """
         self._database = database
+        self._announce = announce
 
     async def open(self) -> list[Broadcast]:
         """Every broadcast that has not ended; at most one of each stream."""
@@ -73,18 +81,24 @@ class BroadcastStore:
                     .returning(BroadcastRow.number)
                 )
                 if updated is not None:
+                    await self._tell(session, change)
                     made.append(change)
-        made += [change for change in changes if change.before is None and await self._insert(change.after)]
+        made += [change for change in changes if change.before is None and await self._insert(change)]
         return made
 
-    async def _insert(self, broadcast: Broadcast) -> bool:
+    async def _insert(self, change: Change) -> bool:
         """False when the stream has an open broadcast already: another control plane was quicker."""
         try:
             async with self._database.session() as session:
-                session.add(BroadcastRow(**asdict(broadcast)))
+                session.add(BroadcastRow(**asdict(change.after)))
+                await self._tell(session, change)
         except IntegrityError:
             return False
         return True
+
+    async def _tell(self, session: AsyncSession, change: Change) -> None:
+        if self._announce is not None and change.happening is not None:
+            await self._announce(session, change)
 
 
 def _read(row: BroadcastRow) -> Broadcast:

@@ -13,13 +13,23 @@ EVENTS = {
     "processor_failed": "A processor says that it does not work; `sentence` is its own.",
     "processor_gone": "A processor stopped reporting without saying goodbye.",
     "processor_started": "A processor reports for the first time.",
+    "health_changed": "`/api/health` has another status than before, for 5 s or more.",
     "publish_denied": "Somebody who wanted to publish was refused; `code` says why.",
     "sign_in_refused": "Somebody could not sign in; `code` says why, `user` whose account it was if there is one.",
     "signed_in": "A user signed in.",
     "stream_created": "A stream was made.",
     "stream_deleted": "A stream was deleted with its key.",
     "stream_key_rotated": "A stream has a new key; the old one opens nothing any more.",
+    "webhook_address_refused": "A webhook's address is not sent to; `reason` and `during` (`save`, `use`) say why.",
+    "webhook_attempt_failed": "A webhook did not take a message; it is sent again at `next_attempt_at`.",
+    "webhook_delivered": "A webhook took a message.",
+    "webhook_deliveries_dropped": "More messages waited than are kept; the oldest are lost.",
+    "webhook_disabled": "A webhook's receiver answered that it is gone; nothing more is sent there.",
+    "webhook_failed": "A message to a webhook was given up.",
 }
 
 # A notice to one reader, not an event: what it asked for is older than the log, which begins at `oldest`.
 EVENTS_LOST = "events_lost"
+
+# Of the server or of other people's, although a stream is named.
+ADMIN_ONLY = frozenset(name for name in EVENTS if name.startswith("webhook_"))

@@ -1,0 +1,1 @@
+"""Webhooks: other programs are told what happens, signed, in order, and again until they have heard it."""
