@@ -32,7 +32,7 @@ STREAM_KEY_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
 ONE_LINE_PATTERN = r"^[^\x00-\x1f\x7f\u2028\u2029]*$"
 
 # Read by the engine and by the demo, not here.
-OTHER_VARIABLES = frozenset({"TALLYLIGHT_LOG", "TALLYLIGHT_DEMO_URL", CONFIG_VARIABLE})
+OTHER_VARIABLES = frozenset({"TALLYLIGHT_LOG", "TALLYLIGHT_DEMO_URL", "TALLYLIGHT_OUTPUT_KEY", CONFIG_VARIABLE})
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 

@@ -33,6 +33,10 @@ class DataDirectory:
         """The bearer token of the internal listener."""
         return self.root / "internal-token"
 
+    def processor_key(self, stream: str) -> Path:
+        """The key of a stream that a processor on this host made for its result."""
+        return self.root / "processors" / f"{stream}.key"
+
     @property
     def secret_key(self) -> Path:
         """Opens the secrets that the database keeps encrypted. A copy of the database is worth nothing without it."""

@@ -13,6 +13,9 @@ import numpy.typing as npt
 from tallylight.demo import testcard
 
 SAMPLE_RATE_HZ = 48_000
+# Blocks of the bar that `examples/videoProcess.py` draws along the top, and when one is surely black or white.
+BAR_BITS = 16
+_SURE_BLACK, _SURE_WHITE = 95, 160
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class SeenFrame:
     at_s: float
     width: int
     height: int
+    # What `examples/videoProcess.py` drew, if it did.
+    bar: int | None = None
 
 
 @dataclass
@@ -56,7 +61,30 @@ class Sound:
 def read_frame(frame: av.VideoFrame, media_s: float, at_s: float) -> SeenFrame:
     """Reads the card off a decoded picture."""
     luma = luma_of(frame)
-    return SeenFrame(testcard.read_counter(luma), testcard.is_flash(luma), media_s, at_s, frame.width, frame.height)
+    return SeenFrame(
+        testcard.read_counter(luma),
+        testcard.is_flash(luma),
+        media_s,
+        at_s,
+        frame.width,
+        frame.height,
+        read_bar(luma),
+    )
+
+
+def read_bar(luma: npt.NDArray[np.uint8]) -> int | None:
+    """The number in the bar that the example draws, or None when there is no bar."""
+    height, width = luma.shape
+    rows = height // 18 // 2 * 2
+    value = 0
+    for index in range(BAR_BITS):
+        left, right = index * width // BAR_BITS, (index + 1) * width // BAR_BITS
+        quarter = (right - left) // 4
+        level = float(luma[rows // 4 : rows * 3 // 4 + 1, left + quarter : right - quarter].mean())
+        if _SURE_BLACK < level < _SURE_WHITE:
+            return None
+        value = value << 1 | (level >= _SURE_WHITE)
+    return value
 
 
 def media_time_s(frame: av.VideoFrame | av.AudioFrame) -> float:

@@ -55,6 +55,7 @@ def processor(**fields: Any) -> ProcessorView:
         "error": None, "started_at": datetime.now(UTC), "in": side, "out": side,
         "queue": {"length": 0, "age_ms": 5.0, "dropped": 3}, "fps_in": 30.0, "fps_out": 29.9,
         "seen_at": datetime.now(UTC), "gone": False, "frames_in_moved": 60, "frames_out_moved": 60,
+        "dropped_moved": 0,
     }  # fmt: skip
     return ProcessorView.model_validate(values | fields)
 
@@ -106,6 +107,7 @@ WARNINGS: dict[str, tuple[StreamFacts, str, str]] = {
         "process.not_keeping_up",
         "0.9 s",
     ),
+    "processor drops": (replace(HEALTHY, processors=(processor(dropped_moved=20),)), "process.not_keeping_up", "20 of"),
     "disk full": (replace(HEALTHY, host=HostFacts(10**6, 10**10)), "host.disk_low", "1 MB"),
 }
 

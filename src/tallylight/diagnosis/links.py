@@ -28,6 +28,8 @@ KEYFRAME_INTERVAL_LIMIT_S = 4.0
 FIRST_CHUNK_WITHIN_S = 10.0
 # Pictures that wait longer than this for a processor arrive visibly late, and the queue is about to drop.
 QUEUE_AGE_LIMIT_MS = 500.0
+# One picture in twenty left out is seen as a stutter.
+DROPPED_SHARE_LIMIT = 0.05
 # Below this a database or a log soon cannot be written.
 DISK_LIMIT_BYTES = 512 * 1024**2
 MEMORY_LIMIT_BYTES = 128 * 1024**2
@@ -260,11 +262,12 @@ def _processing(processor: ProcessorView, named: str) -> _Finding:
             "process.not_moving",
             "Look at the function that it runs: it may hang or fail on every picture.",
         )
-    if processor.queue.age_ms > QUEUE_AGE_LIMIT_MS:
+    dropped = processor.dropped_moved or 0
+    if processor.queue.age_ms > QUEUE_AGE_LIMIT_MS or dropped > DROPPED_SHARE_LIMIT * took:
         return _Finding(
             "warn",
             f"{named} does not keep up: pictures wait {processor.queue.age_ms / 1000:.1f} s for it, "
-            f"and it has left out {processor.queue.dropped}.",
+            f"and it left out {dropped} of the last {took}.",
             "process.not_keeping_up",
             "Make its function quicker, send it a smaller picture, or give it a core of its own.",
         )

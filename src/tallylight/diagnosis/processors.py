@@ -85,6 +85,7 @@ class ProcessorView(ProcessorLedger):
     # How far the counters moved between the last two reports; None when there is one only. For the diagnosis.
     frames_in_moved: Annotated[int | None, Field(exclude=True)]
     frames_out_moved: Annotated[int | None, Field(exclude=True)]
+    dropped_moved: Annotated[int | None, Field(exclude=True)]
 
 
 class TooManyProcessorsError(TallylightError):
@@ -181,4 +182,5 @@ def _view(identity: str, entry: _Entry, now_s: float) -> ProcessorView:
         gone=now_s - entry.seen_s > LEASE_S,
         frames_in_moved=None if previous is None else ledger.in_.frames - previous.in_.frames,
         frames_out_moved=None if previous is None else ledger.out.frames - previous.out.frames,
+        dropped_moved=None if previous is None else ledger.queue.dropped - previous.queue.dropped,
     )
