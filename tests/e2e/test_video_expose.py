@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import av
+import cv2
 import httpx
 import pytest
 
@@ -15,6 +16,7 @@ from support.publishers import SMALL, card_publisher
 from support.seen import SeenFrame, assert_counter_runs, media_time_s, read_frame
 from support.server import Server
 from support.waiting import wait_until
+from tallylight.demo import testcard
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -38,6 +40,31 @@ def decode(server: Server, path: str, count: int | None) -> list[SeenFrame]:
     return frames
 
 
+def numbers_by_opencv(server: Server, stream: str, count: int) -> list[int | None]:
+    """The numbers on so many pictures as `cv2.VideoCapture` gives them, with the token as password in the address."""
+    url = server.internal(f"videoExpose?stream={stream}", f"x:{server.internal_token}@")
+    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG)
+    assert capture.isOpened()
+    numbers: list[int | None] = []
+    try:
+        while len(numbers) < count:
+            there, picture = capture.read()
+            assert there
+            # Limited range, as the card's reader expects it: OpenCV gives full range.
+            grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(float)
+            numbers.append(testcard.read_counter((16 + grey * 219 / 255).astype("uint8")))
+    finally:
+        capture.release()
+    return numbers
+
+
+async def assert_opencv_reads(server: Server, stream: str) -> None:
+    numbers = await asyncio.to_thread(numbers_by_opencv, server, stream, 15)
+    readable = [number for number in numbers if number is not None]
+    assert len(readable) == len(numbers)
+    assert readable == sorted(set(readable))
+
+
 async def wait_no_taps(server: Server) -> None:
     async def none_open() -> bool:
         return (await server.statistics())["tap.open"] == 0
@@ -56,11 +83,13 @@ async def wait_delivered(server: Server) -> None:
 
 async def test_h264_by_rtmp_until_it_ends(server: Server) -> None:
     """`av.open(videoExpose)` decodes the newest stream in order, and its end is an end, not an error. The reader's
-    going away closes the tap."""
+    going away closes the tap. OpenCV reads it as well."""
     async with card_publisher(server.rtmp_url("expose")) as publisher:
         await server.wait_on_air("expose")
         frames = await asyncio.to_thread(decode, server, "videoExpose", 30)
         await publisher.assert_sent(frames)
+        await wait_no_taps(server)
+        await assert_opencv_reads(server, "expose")
         await wait_no_taps(server)
         whole = asyncio.create_task(asyncio.to_thread(decode, server, "videoExpose?stream=expose", None))
         await wait_delivered(server)
@@ -75,18 +104,20 @@ async def test_h264_by_rtmp_until_it_ends(server: Server) -> None:
 
 
 async def test_hevc_by_rtmp(server: Server) -> None:
-    """HEVC, which WebRTC cannot show: decoded in order."""
+    """HEVC, which WebRTC cannot show: decoded in order, by OpenCV too."""
     async with card_publisher(server.rtmp_url("expose-hevc"), replace(SMALL, video_codec="libx265")) as publisher:
         state = await server.wait_on_air("expose-hevc")
         assert "H265" in {track["codec"] for track in state["tracks"]}
+        await assert_opencv_reads(server, "expose-hevc")
         frames = await asyncio.to_thread(decode, server, "videoExpose?stream=expose-hevc", 30)
         await publisher.assert_sent(frames)
 
 
 async def test_vp8_by_whip(server: Server) -> None:
-    """VP8, which HLS cannot carry: decoded in order."""
+    """VP8, which HLS cannot carry: decoded in order, by OpenCV too."""
     async with WhipPublisher(server.http, server.streams["expose-whip"], video_mime_type="video/VP8"):
         await server.wait_on_air("expose-whip")
+        await assert_opencv_reads(server, "expose-whip")
         frames = await asyncio.to_thread(decode, server, "videoExpose?stream=expose-whip", 30)
     assert_counter_runs(frames)
 
