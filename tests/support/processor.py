@@ -10,6 +10,9 @@ import httpx
 from support.publishers import Publisher
 from support.server import REPOSITORY, Server
 
+# The founding chain, in order.
+STEPS = ("start", "producers", "request", "route", "process", "front_end", "plays")
+
 
 def video_processor(server: Server, source: str, *options: str, program: str = "examples/videoProcess.py") -> Publisher:
     """A processor on this host, with the server's own settings; ends as any publisher does."""
