@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         values = {} if path is None else read_config_file(path, cls.model_fields)
         return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
-    @field_validator("engine_binary", mode="before")
+    @field_validator("engine_binary", "admin_password", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -197,7 +197,8 @@ def effective_settings(settings: Settings, options: Iterable[str] = ()) -> list[
     shown = settings.model_dump(mode="json")
     result = []
     for name, field in Settings.model_fields.items():
-        secret = not field.repr and getattr(settings, name) != field.default
+        given = getattr(settings, name)
+        secret = isinstance(given, SecretStr) or (not field.repr and given != field.default)
         origin = "default"
         if name in options:
             origin = "option"
