@@ -13,6 +13,8 @@ import { leave } from "../components/leave";
 import { LightElement } from "../components/light_element";
 import { ago } from "../format";
 
+/** The server's bounds; the browser says them before a request does. */
+const PASSWORD_MIN = 8;
 const TOKEN_NAME_MAX = 100;
 /** Tokens that live for ever are forgotten and leak; for ever must be chosen. */
 const LIFETIMES = [
@@ -78,7 +80,7 @@ export class AccountPage extends LightElement {
         <input name="old" type="password" autocomplete="current-password" required />
       </label>
       <label class="field"><span>New password</span>
-        <input name="new" type="password" autocomplete="new-password" required />
+        <input name="new" type="password" autocomplete="new-password" minlength=${PASSWORD_MIN} required />
       </label>
       <label class="field"><span>New password, once more</span>
         <input name="again" type="password" autocomplete="new-password" required />
