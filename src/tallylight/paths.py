@@ -53,6 +53,11 @@ class DataDirectory:
         return self.root / "first-admin.txt"
 
     @property
+    def posters(self) -> Path:
+        """Still pictures of streams, as `NAME.jpg`."""
+        return self.root / "posters"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

@@ -165,6 +165,7 @@ async def test_who_may_ask_and_where(own_server: Server) -> None:
         ("supervisor", server.process.pid),
         ("control", server.control_plane_pid()),
         ("engine", server.engine_pid()),
+        ("posters", server.pid_of("tallylight.posters")),
     }
     for path in ("/internal/videoExpose", "//internal/videoExpose", "/x/../internal/videoExpose"):
         assert (await server.http.get(f"{server.url}{path}", headers=bearer(server))).status_code == 404

@@ -188,6 +188,12 @@ class Server:
     def control_plane_pid(self) -> int:
         return self._owner(self.control_socket)
 
+    def pid_of(self, module: str) -> int:
+        """The process that runs this Python module."""
+        found = [pid for pid in self.pids() if module in processes.command_line(pid).split()]
+        assert len(found) == 1, f"{module} is run by {found}"
+        return found[0]
+
     def _owner(self, path: Path) -> int:
         assert self.process is not None
         owners = [pid for pid in processes.owners_of_unix_socket(path) if pid != self.process.pid]

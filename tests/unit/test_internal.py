@@ -28,9 +28,12 @@ async def test_health_needs_no_token_and_lists_our_processes(internal: httpx.Asy
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/health+json"
     processes = {process["name"]: process for process in answer.json()["processes"]}
-    assert set(processes) == {"supervisor", "control", "engine"}
+    assert set(processes) == {"supervisor", "control", "engine", "posters"}
     assert processes["supervisor"]["pid"] == os.getppid()
     assert processes["control"]["pid"] == processes["engine"]["pid"] == os.getpid()
+    # Without a supervisor nobody makes posters.
+    away = processes.pop("posters")
+    assert (away["pid"], away["state"], away["uptime_s"]) == (None, "not_answering", None)
     assert {process["state"] for process in processes.values()} == {"running"}
     assert all(process["uptime_s"] > 0 for process in processes.values())
 

@@ -11,13 +11,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from tallylight.accounts import Accounts
+from tallylight.accounts.identity import ANONYMOUS, Identity
 from tallylight.api import live, sse
 from tallylight.api.app import public_app
 from tallylight.api.control import Control
-from tallylight.broadcasts.store import BroadcastStore
-from tallylight.engine.client import EngineClient
-from tallylight.streams.store import StreamStore
-from tallylight.telemetry.streams_now import StreamNow, streams_now
+from tallylight.telemetry.streams_now import StreamNow
 from unit.fake_engine import FakeEngine
 from unit.listening import Listener
 from unit.test_api import assert_problem, on_air
@@ -67,12 +66,25 @@ async def test_what_only_moves_is_sent_now_and_then(
         assert time.monotonic() - began_s > 0.1
 
 
-async def test_private_streams_are_nobodys_business(quick: None, app: FastAPI, control: Control) -> None:
+async def test_each_listener_sees_what_it_may(
+    quick: None, app: FastAPI, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Private streams only with the right to them, and only as long as it lasts."""
+    monkeypatch.setattr(live, "REFRESH_S", 0.05)
     await control.streams.create("hidden", "")
     async with control.database.session() as session:
         (await session.merge(await control.streams.get("hidden"))).visibility = "private"
     async with Listener(app, "/api/live") as listener:
         assert [stream["name"] for stream in (await listener.event())[1]["streams"]] == ["main"]
+    token = {"Authorization": f"Bearer {control.admin_token}"}
+    async with Listener(app, "/api/live", token) as listener:
+        assert [stream["name"] for stream in (await listener.event())[1]["streams"]] == ["hidden", "main"]
+
+        async def by_token(_accounts: Accounts, _token: str) -> Identity:
+            return ANONYMOUS
+
+        monkeypatch.setattr(Accounts, "by_token", by_token)
+        await listener.until(lambda data: [stream["name"] for stream in data["streams"]] == ["main"])
 
 
 async def test_the_engine_is_asked_once_for_all_and_never_for_nobody(
@@ -80,12 +92,14 @@ async def test_the_engine_is_asked_once_for_all_and_never_for_nobody(
 ) -> None:
     asked = 0
 
-    async def counted(engine: EngineClient, streams: StreamStore, broadcasts: BroadcastStore) -> tuple[StreamNow, ...]:
+    real = control.streams_now.all
+
+    async def counted() -> tuple[StreamNow, ...]:
         nonlocal asked
         asked += 1
-        return await streams_now(engine, streams, broadcasts)
+        return await real()
 
-    monkeypatch.setattr("tallylight.api.live.streams_now", counted)
+    monkeypatch.setattr(control.streams_now, "all", counted)
     async with AsyncExitStack() as stack:
         listeners = [await stack.enter_async_context(Listener(app, "/api/live")) for _ in range(20)]
         for listener in listeners:

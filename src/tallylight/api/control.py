@@ -25,9 +25,12 @@ from tallylight.engine.models import EngineEvent
 from tallylight.events import EventLog
 from tallylight.outbound import OutboundClient
 from tallylight.paths import DataDirectory
+from tallylight.posters.store import PosterStore
 from tallylight.sealing import Sealer, load_sealing_key
 from tallylight.streams.admission import Admission
 from tallylight.streams.store import StreamStore
+from tallylight.telemetry.sampler import Sampler
+from tallylight.telemetry.streams_now import StreamsNow
 from tallylight.webhooks.health_watch import HealthWatch
 from tallylight.webhooks.outbox import Outbox
 from tallylight.webhooks.sender import Sender
@@ -58,6 +61,9 @@ class Control:
     outbox: Outbox
     outbound: OutboundClient
     sender: Sender
+    posters: PosterStore
+    streams_now: StreamsNow
+    sampler: Sampler
     event_seats: Seats = field(default_factory=lambda: Seats(MAX_EVENT_READERS))
 
     async def take_off_air(self, name: str) -> None:
@@ -124,6 +130,8 @@ async def open_control(
             admin_token = load_token(data.admin_token)
             accounts = Accounts(database, admin_token, data.first_admin, events, passwords=passwords)
             await accounts.provision(settings.first_admin_password)
+            posters = PosterStore(data.posters)
+            sampler = Sampler(engine, data.root)
             control = Control(
                 settings,
                 admin_token,
@@ -140,6 +148,9 @@ async def open_control(
                 outbox=outbox,
                 outbound=outbound,
                 sender=sender,
+                posters=posters,
+                streams_now=StreamsNow(engine, streams, broadcasts, posters),
+                sampler=sampler,
             )
             reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s, events)
 
@@ -152,7 +163,7 @@ async def open_control(
 
             follower = EventFollower(engine, hear, control.remove_strangers)
             health_watch = HealthWatch(look, outbox, events)
-            parts = (follower, reconciler, control.diagnosis, sender, health_watch)
+            parts = (follower, reconciler, control.diagnosis, sampler, sender, health_watch)
             tasks = [asyncio.create_task(part.run()) for part in parts]
             try:
                 yield control

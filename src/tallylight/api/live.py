@@ -9,12 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
 
+from tallylight.accounts.identity import Identity
+from tallylight.api.auth import identify
 from tallylight.api.control import Control
 from tallylight.api.models import StreamView
 from tallylight.api.sse import FIRST, KEEP_ALIVE, EventStream, Seats, message_of_json
 from tallylight.engine.client import EngineAwayError
 from tallylight.telemetry.shared import Shared
-from tallylight.telemetry.streams_now import StreamNow, streams_now
+from tallylight.telemetry.streams_now import StreamNow
 
 router = APIRouter(prefix="/api", tags=["streams"])
 
@@ -48,14 +50,14 @@ class Snapshot:
     streams: tuple[StreamNow, ...]
     _rendered: dict[str, _Entry] = field(default_factory=dict)
 
-    def entries(self) -> list[_Entry]:
-        """What everybody may see."""
-        return [self._entry(now) for now in self.streams if now.stream.visibility == "public"]
+    def entries(self, who: Identity) -> list[_Entry]:
+        """What this asker may see."""
+        return [self._entry(now) for now in self.streams if who.may_list(now.stream)]
 
     def _entry(self, now: StreamNow) -> _Entry:
         entry = self._rendered.get(now.stream.name)
         if entry is None:
-            view = StreamView.of(now.stream, now.status, now.broadcast_id)
+            view = StreamView.of(now)
             entry = _Entry(view.model_dump_json(), view.model_dump_json(exclude=_MOVING))
             self._rendered[now.stream.name] = entry
         return entry
@@ -66,7 +68,7 @@ class LiveStreams:
 
     def __init__(self, control: Control) -> None:
         async def take() -> Snapshot:
-            return Snapshot(await streams_now(control.engine, control.streams, control.broadcasts))
+            return Snapshot(await control.streams_now.all())
 
         self.seats = Seats(MAX_LISTENERS)
         self.snapshots = Shared(take, INTERVAL_S)
@@ -78,20 +80,21 @@ def _live_streams(request: Request) -> LiveStreams:
 
 
 @router.get("/live", response_class=EventStream)
-async def get_live(live: Annotated[LiveStreams, Depends(_live_streams)]) -> EventStream:
+async def get_live(request: Request, live: Annotated[LiveStreams, Depends(_live_streams)]) -> EventStream:
     """Server-sent events `streams`: what `/api/streams` answers, at once, after each change, and every 5 s at least.
 
     At most one event a second. 503 `too_many_listeners` when too many listen already.
     """
-    return EventStream(_messages(live.snapshots), live.seats)
+    return EventStream(_messages(request, live.snapshots), live.seats)
 
 
-async def _messages(snapshots: Shared[Snapshot]) -> AsyncGenerator[str]:
+async def _messages(request: Request, snapshots: Shared[Snapshot]) -> AsyncGenerator[str]:
+    who = await identify(request)
     sent: list[str] | None = None
     refresh_at_s = 0.0
     while True:
         try:
-            entries = (await snapshots.get()).entries()
+            entries = (await snapshots.get()).entries(who)
         except (EngineAwayError, SQLAlchemyError):
             if sent is None:
                 raise
@@ -103,4 +106,6 @@ async def _messages(snapshots: Shared[Snapshot]) -> AsyncGenerator[str]:
                 whole = ",".join(entry.whole for entry in entries)
                 yield (FIRST if sent is None else "") + message_of_json("streams", f'{{"streams":[{whole}]}}')
                 sent, refresh_at_s = steady, time.monotonic() + REFRESH_S
+                # Who signed out, or may less than before, soon sees less.
+                who = await identify(request)
         await asyncio.sleep(snapshots.due_in_s())

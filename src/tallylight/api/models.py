@@ -6,9 +6,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from tallylight.config import ONE_LINE_PATTERN, STREAM_NAME_PATTERN
-from tallylight.db import Stream
 from tallylight.engine.models import Session, StreamStatus, Worker
 from tallylight.streams.store import NewKey
+from tallylight.telemetry.processes import OurProcess, ProcessState
+from tallylight.telemetry.streams_now import StreamNow
 
 StreamName = Annotated[str, Field(pattern=STREAM_NAME_PATTERN)]
 
@@ -44,10 +45,19 @@ class StreamView(StreamStatus):
     created_at: datetime
     # The broadcast that has not ended, if there is one.
     broadcast_id: str | None
+    # Path of a still picture, which changes with each new one; null when there is none.
+    poster: str | None
 
     @classmethod
-    def of(cls, stream: Stream, status: StreamStatus, broadcast_id: str | None) -> Self:
-        return cls(**status.model_dump(), title=stream.title, created_at=stream.created_at, broadcast_id=broadcast_id)
+    def of(cls, now: StreamNow) -> Self:
+        name, stream = now.stream.name, now.stream
+        return cls(
+            **now.status.model_dump(),
+            title=stream.title,
+            created_at=stream.created_at,
+            broadcast_id=now.broadcast_id,
+            poster=None if now.poster_at_s is None else f"/api/streams/{name}/poster?at={int(now.poster_at_s)}",
+        )
 
 
 class StreamList(BaseModel):
@@ -145,8 +155,12 @@ class Process(BaseModel):
 
     name: str
     pid: int | None
-    state: Literal["running", "standby", "not_answering"]
+    state: ProcessState
     uptime_s: float | None
+
+    @classmethod
+    def of(cls, process: OurProcess) -> Self:
+        return cls(name=process.name, pid=process.pid, state=process.state, uptime_s=process.uptime_s())
 
 
 class InternalHealth(Health):

@@ -33,6 +33,7 @@ STATUSES: dict[str, HTTPStatus] = {
     "not_found": HTTPStatus.NOT_FOUND,
     "nothing_on_air": HTTPStatus.NOT_FOUND,
     "password_wrong": HTTPStatus.UNAUTHORIZED,
+    "poster_missing": HTTPStatus.NOT_FOUND,
     "rate_limited": HTTPStatus.TOO_MANY_REQUESTS,
     "request_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "server_busy": HTTPStatus.SERVICE_UNAVAILABLE,

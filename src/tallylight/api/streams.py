@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Response, status
 from tallylight.api.auth import AdminOnly
 from tallylight.api.control import ControlPlane
 from tallylight.api.models import NewStream, StreamList, StreamView, StreamWithKey
-from tallylight.engine.models import off_air
 
 router = APIRouter(prefix="/api/streams", tags=["streams"])
 
@@ -18,15 +17,7 @@ Name = Annotated[str, Path(max_length=256)]
 @router.get("")
 async def list_streams(control: ControlPlane) -> StreamList:
     """All streams by name, with what is on air now."""
-    live = await control.engine.streams()
-    streams = await control.streams.all()
-    broadcasts = await control.broadcasts.open_ids()
-    return StreamList(
-        streams=[
-            StreamView.of(stream, live.get(stream.name) or off_air(stream.name), broadcasts.get(stream.name))
-            for stream in streams
-        ]
-    )
+    return StreamList(streams=[StreamView.of(now) for now in await control.streams_now.all()])
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, dependencies=[AdminOnly])
@@ -41,9 +32,7 @@ async def create_stream(wanted: NewStream, control: ControlPlane, response: Resp
 @router.get("/{name}")
 async def get_stream(name: Name, control: ControlPlane) -> StreamView:
     """One stream, on air or not."""
-    stream = await control.streams.get(name)
-    broadcast_id = (await control.broadcasts.open_ids()).get(name)
-    return StreamView.of(stream, await control.engine.stream(name) or off_air(name), broadcast_id)
+    return StreamView.of(await control.streams_now.one(name))
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[AdminOnly])
@@ -52,6 +41,7 @@ async def delete_stream(name: Name, control: ControlPlane) -> None:
     await control.streams.delete(name)
     control.events.emit("stream_deleted", stream=name)
     await control.take_off_air(name)
+    await control.posters.remove(name)
 
 
 @router.post("/{name}/rotate-key", dependencies=[AdminOnly])

@@ -14,6 +14,7 @@ from tallylight.engine.models import (
     PlaybackPolicy,
     Session,
     Sessions,
+    Statistics,
     Streams,
     StreamStatus,
 )
@@ -66,6 +67,10 @@ class EngineClient:
 
     async def health(self) -> EngineHealth:
         return _parse(EngineHealth, await self._get("/v1/health"))
+
+    async def statistics(self) -> dict[str, float]:
+        """The engine's counters and gauges by dotted name."""
+        return _parse(Statistics, await self._get("/v1/statistics")).numbers()
 
     async def streams(self) -> dict[str, StreamStatus]:
         """Every stream that the engine has seen since its start, by name."""

@@ -5,7 +5,7 @@ Unknown fields are kept out of the way, not refused.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
 
 
 class _Border(BaseModel):
@@ -111,6 +111,13 @@ class Session(_Border):
 
 class Sessions(_Border):
     sessions: tuple[Session, ...]
+
+
+class Statistics(RootModel[dict[str, JsonValue]]):
+    """Counters and gauges by dotted name."""
+
+    def numbers(self) -> dict[str, float]:
+        return {name: value for name, value in self.root.items() if isinstance(value, (int, float))}
 
 
 class StreamPolicy(_Border):

@@ -13,6 +13,7 @@ import structlog
 
 from tallylight.config import PREFIX, Settings, unknown_variables
 from tallylight.paths import DataDirectory, prepare, prepare_run_directory, remove_run_directory
+from tallylight.posters import MODULE as POSTERS
 from tallylight.supervisor.checks import LEFTOVER_GRACE_S, check_engine_version, check_ports, find_engine
 from tallylight.supervisor.engine_config import write_engine_config
 from tallylight.supervisor.lock import DataLock
@@ -91,7 +92,20 @@ class Supervisor:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # the first failure; it ended the other start
         log.info("server_started", pid=os.getpid())
+        await self.add_part(self._posters(environment))
         await when_ready(self)
+
+    def _posters(self, environment: dict[str, str]) -> PartSpec:
+        async def at_once() -> bool:
+            return True  # nothing waits for pictures
+
+        # It decodes what strangers sent: settings, some of them secrets, are not its business.
+        kept = {
+            name: value
+            for name, value in environment.items()
+            if not name.startswith(PREFIX) or name == f"{PREFIX}DATA_DIR"
+        }
+        return PartSpec("poster process", [sys.executable, "-m", POSTERS], kept, at_once)
 
     @contextmanager
     def _run_directory(self) -> Iterator[None]:

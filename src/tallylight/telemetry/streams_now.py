@@ -1,4 +1,4 @@
-"""Every stream as it is now: what we know of it and what the engine measures."""
+"""Streams as they are now: what we know of them and what the engine measures."""
 
 from dataclasses import dataclass
 
@@ -6,22 +6,55 @@ from tallylight.broadcasts.store import BroadcastStore
 from tallylight.db import Stream
 from tallylight.engine.client import EngineClient
 from tallylight.engine.models import StreamStatus, off_air
+from tallylight.posters.store import PosterStore, current
 from tallylight.streams.store import StreamStore
 
 
 @dataclass(frozen=True)
 class StreamNow:
+    """One stream at one moment.
+
+    Attributes:
+        broadcast_id: Of the broadcast that has not ended, if there is one.
+        poster_at_s: When its poster was taken, Unix time, if there is one.
+    """
+
     stream: Stream
     status: StreamStatus
-    # The broadcast that has not ended, if there is one.
     broadcast_id: str | None
+    poster_at_s: float | None
 
 
-async def streams_now(engine: EngineClient, streams: StreamStore, broadcasts: BroadcastStore) -> tuple[StreamNow, ...]:
-    """All streams by name. Raises EngineAwayError."""
-    live = await engine.streams()
-    broadcast_ids = await broadcasts.open_ids()
-    return tuple(
-        StreamNow(stream, live.get(stream.name) or off_air(stream.name), broadcast_ids.get(stream.name))
-        for stream in await streams.all()
-    )
+class StreamsNow:
+    """Brings together what is known of streams. Everything raises EngineAwayError."""
+
+    def __init__(
+        self, engine: EngineClient, streams: StreamStore, broadcasts: BroadcastStore, posters: PosterStore
+    ) -> None:
+        self._engine = engine
+        self._streams = streams
+        self._broadcasts = broadcasts
+        self._posters = posters
+
+    async def all(self) -> tuple[StreamNow, ...]:
+        """All streams by name."""
+        live = await self._engine.streams()
+        broadcast_ids = await self._broadcasts.open_ids()
+        posters = await self._posters.taken_at()
+        return tuple(
+            self._now(stream, live.get(stream.name), broadcast_ids, posters) for stream in await self._streams.all()
+        )
+
+    async def one(self, name: str) -> StreamNow:
+        """One stream. Raises StreamUnknownError."""
+        stream = await self._streams.get(name)
+        status = await self._engine.stream(name)
+        return self._now(stream, status, await self._broadcasts.open_ids(), await self._posters.taken_at())
+
+    @staticmethod
+    def _now(
+        stream: Stream, status: StreamStatus | None, broadcast_ids: dict[str, str], posters: dict[str, float]
+    ) -> StreamNow:
+        name = stream.name
+        poster_at_s = current(posters.get(name), stream.created_at)
+        return StreamNow(stream, status or off_air(name), broadcast_ids.get(name), poster_at_s)

@@ -1,0 +1,38 @@
+"""`/api/streams/NAME/poster`: a still picture of what was on air last."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+
+from tallylight.api.auth import WhoAsks
+from tallylight.api.control import ControlPlane
+from tallylight.errors import TallylightError
+from tallylight.posters.store import POSTER_EVERY_S
+from tallylight.streams.store import StreamUnknownError
+
+router = APIRouter(prefix="/api/streams", tags=["streams"])
+
+Name = Annotated[str, Path(max_length=256)]
+
+
+class PosterMissingError(TallylightError):
+    def __init__(self, name: str) -> None:
+        super().__init__("poster_missing", f"There is no picture of the stream {name!r}.", "It has one when on air.")
+
+
+class PosterResponse(Response):
+    media_type = "image/jpeg"
+
+
+@router.get("/{name}/poster", response_class=PosterResponse)
+async def get_poster(name: Name, who: WhoAsks, control: ControlPlane) -> PosterResponse:
+    """The newest picture as JPEG, 640 pixels wide; a new one every 10 s while on air, none after a day off air."""
+    stream = await control.streams.get(name)
+    if not who.may_watch(stream):
+        raise StreamUnknownError(name)
+    picture = await control.posters.read(name, stream.created_at)
+    if picture is None:
+        raise PosterMissingError(name)
+    kept = f"max-age={POSTER_EVERY_S:.0f}" if stream.visibility != "private" else "private, no-store"
+    return PosterResponse(picture, headers={"Cache-Control": kept})
