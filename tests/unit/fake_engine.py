@@ -65,7 +65,7 @@ class FakeEngine:
         """Status and body; with `refuse` set the fake is of no use, as an engine that is starting."""
         if self.refuse:
             return 500, None
-        match method, target.strip("/").split("/"):
+        match method, target.partition("?")[0].strip("/").split("/"):
             case "GET", ["v1", "health"]:
                 facts = {"version": "0.1.0", "boot_id": self.boot_id, "pid": os.getpid(), "uptime_s": 1.0}
                 return 200, {"status": "pass", "workers": self.workers, **facts}

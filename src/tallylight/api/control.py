@@ -19,7 +19,7 @@ from tallylight.broadcasts.store import BroadcastStore
 from tallylight.config import Settings
 from tallylight.db import Database, User
 from tallylight.diagnosis.reports import Diagnosis
-from tallylight.engine.client import EngineAwayError, EngineClient
+from tallylight.engine.client import CutReason, EngineAwayError, EngineClient
 from tallylight.engine.events import EventFollower
 from tallylight.engine.models import EngineEvent
 from tallylight.events import EventLog
@@ -66,10 +66,10 @@ class Control:
     sampler: Sampler
     event_seats: Seats = field(default_factory=lambda: Seats(MAX_EVENT_READERS))
 
-    async def take_off_air(self, name: str) -> None:
+    async def take_off_air(self, name: str, reason: CutReason = "removed") -> None:
         """Cuts a stream's publisher. An engine that is away will be told when it is back (`remove_strangers`)."""
         try:
-            await self.engine.cut_publisher(name)
+            await self.engine.cut_publisher(name, reason)
         except EngineAwayError as error:
             log.warning("publisher_not_cut", stream=name, cause=error.message)
 

@@ -49,5 +49,5 @@ async def rotate_key(name: Name, control: ControlPlane) -> StreamWithKey:
     """Gives a stream a new key, and cuts its publisher: a key is changed because somebody else has it."""
     new = await control.streams.rotate_key(name)
     control.events.emit("stream_key_rotated", stream=name)
-    await control.take_off_air(name)
+    await control.take_off_air(name, "key_rotated")
     return StreamWithKey.of(new)

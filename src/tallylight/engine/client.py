@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -26,6 +26,9 @@ REQUEST_TIMEOUT_S = 1.0
 POLICY_TIMEOUT_S = 5.0
 # The engine closes publishers that stay silent for half of this, and the tap with them.
 TAP_SILENCE_TIMEOUT_S = 30.0
+
+# What the publisher is told, and the reason of its broadcast's end.
+CutReason = Literal["removed", "key_rotated"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -84,9 +87,9 @@ class EngineClient:
             return None
         return _parse(StreamStatus, _ok(response))
 
-    async def cut_publisher(self, name: str) -> bool:
-        """Takes a stream off the air; False when nothing was on air."""
-        response = await self._request("DELETE", f"/v1/streams/{quote(name, safe='')}/publisher")
+    async def cut_publisher(self, name: str, reason: CutReason = "removed") -> bool:
+        """Takes a stream off the air, and says why; False when nothing was on air."""
+        response = await self._request("DELETE", f"/v1/streams/{quote(name, safe='')}/publisher?reason={reason}")
         if response.status_code == httpx.codes.NOT_FOUND:
             return False
         _ok(response)

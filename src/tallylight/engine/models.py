@@ -174,7 +174,7 @@ class Allowed(_Border):
 
 class Refused(_Border):
     allow: Literal[False] = False
-    code: Literal["key_wrong", "key_missing", "stream_unknown", "rate_limited"]
+    code: Literal["key_wrong", "key_missing", "key_rotated", "stream_deleted", "stream_unknown", "rate_limited"]
     message: str
 
 

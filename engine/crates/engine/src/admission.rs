@@ -17,6 +17,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ANSWER_BYTES: usize = 16 << 10;
 /// A stream name is part of URLs; the control plane allows fewer.
 const MAX_STREAM_NAME_BYTES: usize = 256;
+/// What a second publisher is told.
+pub const PUBLISHER_BUSY: &str =
+    "This stream already has a publisher that is sending; stop it first, or add ?takeover=1 to take its place.";
+/// Longer codes, or such of other characters, are none of the control plane's.
+const MAX_CODE_BYTES: usize = 64;
 /// A key longer than this was never handed out: refused without asking.
 const MAX_KEY_BYTES: usize = 512;
 
@@ -48,7 +53,7 @@ pub enum Verdict {
     Allow {
         stream: String,
     },
-    /// `code` is one of `key_wrong`, `key_missing`, `stream_unknown`, `rate_limited`; `message` is one sentence for people.
+    /// `code` is a word of lower-case letters and `_`; `message` is one sentence for people.
     Deny {
         code: String,
         message: String,
@@ -143,7 +148,7 @@ impl Admission {
 /// What an answer means for somebody who asked for `requested` (or for whatever the key opens).
 fn verdict(answer: Answer, requested: Option<&str>) -> Verdict {
     if !answer.allow {
-        let code = answer.code.unwrap_or_else(|| "key_wrong".into());
+        let code = answer.code.filter(|code| is_code(code)).unwrap_or_else(|| "key_wrong".into());
         let message = answer.message.unwrap_or_else(|| "This stream key is not valid.".into());
         return Verdict::Deny { code, message };
     }
@@ -157,6 +162,10 @@ fn verdict(answer: Answer, requested: Option<&str>) -> Verdict {
             Verdict::TryAgain
         }
     }
+}
+
+fn is_code(text: &str) -> bool {
+    (1..=MAX_CODE_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 fn deny(code: &str, message: &str) -> Verdict {
@@ -214,6 +223,18 @@ mod tests {
         assert_eq!(verdict(main(), None), allow);
         assert_eq!(verdict(main(), Some("main")), allow);
         assert!(matches!(verdict(main(), Some("other")), Verdict::Deny { code, .. } if code == "key_wrong"));
+    }
+
+    #[test]
+    fn a_code_that_is_none_means_a_wrong_key() {
+        let code_of = |code: &str| match verdict(answer(&format!(r#"{{"allow": false, "code": "{code}"}}"#)), None) {
+            Verdict::Deny { code, .. } => code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(code_of("key_rotated"), "key_rotated");
+        for none in ["", "Key Rotated", &"x".repeat(MAX_CODE_BYTES + 1)] {
+            assert_eq!(code_of(none), "key_wrong", "{none}");
+        }
     }
 
     #[test]

@@ -66,7 +66,10 @@ async fn answer(engine: &Arc<Engine>, request: &Request<Incoming>, shutdown: wat
                 .response(),
         },
         ["v1", "streams", name, "publisher"] if delete => {
-            let closed = engine.streams.get(name).is_some_and(|stream| stream.close_publisher(EndReason::Removed));
+            let Some(reason) = cut_reason(request.uri().query()) else {
+                return Problem::new(Code::ReasonUnknown, "A publisher is cut as removed or key_rotated.").response();
+            };
+            let closed = engine.streams.get(name).is_some_and(|stream| stream.close_publisher(reason));
             done(closed, || Problem::new(Code::NothingOnAir, "Nobody is publishing on this stream."))
         }
         ["v1", "streams", name, "tap"] if get => engine.taps.open(engine.streams.get(name), shutdown),
@@ -148,6 +151,15 @@ fn statistics(engine: &Engine) -> Value {
 fn after(query: Option<&str>) -> u64 {
     let pairs = query.unwrap_or_default().split('&');
     pairs.filter_map(|pair| pair.strip_prefix("after=")).find_map(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// `reason=` of the query: why a publisher is cut.
+fn cut_reason(query: Option<&str>) -> Option<EndReason> {
+    match query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("reason=")) {
+        None | Some("removed") => Some(EndReason::Removed),
+        Some("key_rotated") => Some(EndReason::KeyRotated),
+        Some(_) => None,
+    }
 }
 
 fn events(engine: &Arc<Engine>, query: Option<&str>, shutdown: watch::Receiver<bool>) -> Response<Body> {

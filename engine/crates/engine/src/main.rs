@@ -82,7 +82,7 @@ async fn serve(config: Config) -> Result<(), Fatal> {
     let (stop, shutdown) = watch::channel(false);
     let listeners = Listeners::bind(&config).await?;
     let engine = Engine::new(config);
-    let peers = peers::start(&engine.config, engine.events.clone(), engine.streams.clone())?;
+    let peers = peers::start(&engine.config, engine.events.clone())?;
     // Nobody else has seen the engine yet, so the place is free.
     let _ = engine.peers.set(peers);
     transcode::install(engine.clone());

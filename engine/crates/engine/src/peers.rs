@@ -7,7 +7,7 @@ use crate::listeners::{advertised_addresses, bind_failed};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
-use tallylight_media::{Stream, Streams};
+use tallylight_media::Stream;
 use tallylight_webrtc::{
     Answer, OfferError, PatchError, Patched, SessionEvent, SessionStatistics, WebRtc, WebRtcConfig,
 };
@@ -19,8 +19,14 @@ use tallylight_webrtc::{
 pub trait Peers: Send + Sync {
     /// A viewer's offer on a stream.
     fn whep(&self, stream: &Arc<Stream>, offer_sdp: &str, remote: IpAddr) -> Result<Answer, OfferError>;
-    /// A publisher's offer; it becomes the stream's publisher.
-    fn whip(&self, stream: &Arc<Stream>, offer_sdp: &str, remote: IpAddr) -> Result<Answer, OfferError>;
+    /// A publisher's offer; it becomes the stream's publisher, with `take_over` in place of another one.
+    fn whip(
+        &self,
+        stream: &Arc<Stream>,
+        offer_sdp: &str,
+        remote: IpAddr,
+        take_over: bool,
+    ) -> Result<Answer, OfferError>;
     /// Trickle ICE, or with `*` an ICE restart.
     fn patch(&self, session: &str, fragment: &str, if_match: &str) -> Result<Patched, PatchError>;
     /// False when there is no such session.
@@ -39,8 +45,14 @@ impl Peers for WebRtc {
         WebRtc::whep(self, stream, offer_sdp, remote)
     }
 
-    fn whip(&self, stream: &Arc<Stream>, offer_sdp: &str, remote: IpAddr) -> Result<Answer, OfferError> {
-        WebRtc::whip(self, stream, offer_sdp, remote)
+    fn whip(
+        &self,
+        stream: &Arc<Stream>,
+        offer_sdp: &str,
+        remote: IpAddr,
+        take_over: bool,
+    ) -> Result<Answer, OfferError> {
+        WebRtc::whip(self, stream, offer_sdp, remote, take_over)
     }
 
     fn patch(&self, session: &str, fragment: &str, if_match: &str) -> Result<Patched, PatchError> {
@@ -69,29 +81,26 @@ impl Peers for WebRtc {
 }
 
 /// Binds the UDP port and starts the media thread; its sessions' lives become events.
-pub fn start(config: &Config, events: Arc<EventLog>, streams: Arc<Streams>) -> Result<Arc<dyn Peers>, Fatal> {
+pub fn start(config: &Config, events: Arc<EventLog>) -> Result<Arc<dyn Peers>, Fatal> {
     let webrtc = WebRtcConfig {
         bind: config.webrtc_bind,
         candidates: advertised_addresses(config),
         audit_nonces: config.audit_nonces,
     };
     tracing::info!(addresses = ?webrtc.candidates, "webrtc_addresses_advertised");
-    let started = WebRtc::start(webrtc, Arc::new(move |event| record(&events, &streams, &event)));
+    let started = WebRtc::start(webrtc, Arc::new(move |event| record(&events, &event)));
     let webrtc = started.map_err(|error| bind_failed("udp", "TALLYLIGHT_WEBRTC_PORT", config.webrtc_bind, &error))?;
     Ok(Arc::new(webrtc))
 }
 
 /// A publisher's session is reported like one of RTMP, a viewer's as it is.
-fn record(events: &EventLog, streams: &Streams, event: &SessionEvent) {
+fn record(events: &EventLog, event: &SessionEvent) {
     let mut fields: Vec<(&str, Value)> =
         vec![("stream", event.stream.clone().into()), ("session", event.session.clone().into())];
     let publisher = event.name.starts_with("whip");
     if publisher {
         fields.push(("protocol", "whip".into()));
-        let publication = streams.get(&event.stream).map(|stream| stream.snapshot());
-        let publication = publication
-            .filter(|snapshot| snapshot.publisher.as_ref().is_some_and(|publisher| publisher.session == event.session));
-        fields.extend(publication.map(|snapshot| ("epoch", snapshot.epoch.into())));
+        fields.extend(event.epoch.map(|epoch| ("epoch", epoch.into())));
     }
     if let Some(reason) = event.reason {
         fields.push(("reason", if publisher { end_reason(reason) } else { reason }.into()));

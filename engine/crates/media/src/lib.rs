@@ -18,7 +18,8 @@ pub mod unit;
 pub use ledger::{Ledger, LedgerSnapshot};
 pub use queue::{QueueStatistics, Subscription, Waker};
 pub use stream::{
-    EndReason, JoinPoint, Protocol, Publication, PublishError, PublisherInfo, Stream, StreamSnapshot, Streams,
+    EndReason, GHOST_AFTER, JoinPoint, Protocol, Publication, PublishError, PublisherInfo, Stream, StreamSnapshot,
+    Streams,
 };
 pub use track::{Codec, Kind, Track, TrackConfig, TrackId, TrackSet};
 pub use unit::{AccessUnit, Item};

@@ -4,7 +4,7 @@ use crate::queue::{Queue, Subscription, Waker};
 use crate::{AccessUnit, Item, Kind, Ledger, LedgerSnapshot, Track, TrackId, TrackSet};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A publisher that has sent no media for this long yields to a new one with the same right
@@ -52,10 +52,14 @@ pub enum EndReason {
     ConnectionLost,
     /// No media arrived for too long and the session was closed.
     Stalled,
-    /// Another publisher with the right to do so took over.
+    /// It had sent nothing for a while, and another publisher with the same right came.
     Replaced,
-    /// An operator cut it, or its key was revoked.
+    /// Another publisher with the same right asked to take over.
+    TakenOver,
+    /// An operator cut it.
     Removed,
+    /// Its stream key was rotated.
+    KeyRotated,
     /// What it sent could not be understood or broke a limit.
     ProtocolError,
     /// The server is shutting down.
@@ -70,7 +74,9 @@ impl EndReason {
             EndReason::ConnectionLost => "connection_lost",
             EndReason::Stalled => "stalled",
             EndReason::Replaced => "replaced",
+            EndReason::TakenOver => "taken_over",
             EndReason::Removed => "removed",
+            EndReason::KeyRotated => "key_rotated",
             EndReason::ProtocolError => "protocol_error",
             EndReason::Shutdown => "shutdown",
         }
@@ -151,10 +157,17 @@ struct Meter {
     rates: TrackRates,
 }
 
+struct Publisher {
+    info: PublisherInfo,
+    started_at: SystemTime,
+    since: Instant,
+    over: Arc<OnceLock<EndReason>>,
+}
+
 #[derive(Default)]
 struct Inner {
     epoch: u64,
-    publisher: Option<(PublisherInfo, SystemTime, Instant)>,
+    publisher: Option<Publisher>,
     tracks: Option<Arc<TrackSet>>,
     last_media_at: Option<Instant>,
     last_end: Option<EndReason>,
@@ -193,22 +206,32 @@ impl Stream {
     /// A publisher without media for [`GHOST_AFTER`] is told to close and yields.
     pub fn publish(self: &Arc<Self>, info: PublisherInfo, now: Instant) -> Result<Publication, PublishError> {
         let mut inner = self.lock();
-        if let Some((old, _, since)) = &inner.publisher {
-            let last = inner.last_media_at.filter(|at| at >= since).unwrap_or(*since);
-            if now.saturating_duration_since(last) < GHOST_AFTER {
-                return Err(PublishError::Busy { stream: self.name.clone(), session: old.session.clone() });
-            }
-            let close = old.close.clone();
-            self.end_locked(&mut inner, EndReason::Replaced);
-            close(EndReason::Replaced);
+        if let Some(old) = inner.publisher.as_ref().filter(|_| !inner.has_ghost(now)) {
+            return Err(PublishError::Busy { stream: self.name.clone(), session: old.info.session.clone() });
+        }
+        Ok(self.enter(&mut inner, info, now))
+    }
+
+    /// Becomes the stream's publisher, whoever is; that one is told to close.
+    pub fn take_over(self: &Arc<Self>, info: PublisherInfo, now: Instant) -> Publication {
+        self.enter(&mut self.lock(), info, now)
+    }
+
+    /// One step under the lock, so of any number that come at once each sees the one before it.
+    fn enter(self: &Arc<Self>, inner: &mut Inner, info: PublisherInfo, now: Instant) -> Publication {
+        let reason = if inner.has_ghost(now) { EndReason::Replaced } else { EndReason::TakenOver };
+        if let Some(old) = &inner.publisher {
+            let close = old.info.close.clone();
+            self.end_locked(inner, reason);
+            close(reason);
         }
         inner.epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
-        inner.publisher = Some((info, SystemTime::now(), now));
+        let over = Arc::new(OnceLock::new());
+        inner.publisher = Some(Publisher { info, started_at: SystemTime::now(), since: now, over: over.clone() });
         inner.last_end = None;
         inner.last_media_at = None;
         inner.meters.clear();
-        let epoch = inner.epoch;
-        Ok(Publication { stream: self.clone(), epoch, version: 0, ended: false })
+        Publication { stream: self.clone(), epoch: inner.epoch, version: 0, over }
     }
 
     /// Starts reading. The first item is `Tracks` (at once if something is on air). The subscription
@@ -236,8 +259,8 @@ impl Stream {
             let recent = inner
                 .last_keyframe_request
                 .is_some_and(|at| now.saturating_duration_since(at) < KEYFRAME_REQUEST_INTERVAL);
-            let Some((info, ..)) = &inner.publisher else { return };
-            let Some(hook) = info.request_keyframe.clone() else { return };
+            let Some(publisher) = &inner.publisher else { return };
+            let Some(hook) = publisher.info.request_keyframe.clone() else { return };
             if recent {
                 return;
             }
@@ -249,7 +272,7 @@ impl Stream {
 
     /// Tells the publisher to close, if there is one. Returns whether there was.
     pub fn close_publisher(&self, reason: EndReason) -> bool {
-        let close = self.lock().publisher.as_ref().map(|(info, ..)| info.close.clone());
+        let close = self.lock().publisher.as_ref().map(|publisher| publisher.info.close.clone());
         close.as_ref().inspect(|close| close(reason)).is_some()
     }
 
@@ -279,11 +302,11 @@ impl Stream {
         StreamSnapshot {
             name: self.name.clone(),
             epoch: inner.epoch,
-            publisher: inner.publisher.as_ref().map(|(info, started_at, since)| PublisherSnapshot {
-                session: info.session.clone(),
-                protocol: info.protocol,
-                started_at: *started_at,
-                since: *since,
+            publisher: inner.publisher.as_ref().map(|publisher| PublisherSnapshot {
+                session: publisher.info.session.clone(),
+                protocol: publisher.info.protocol,
+                started_at: publisher.started_at,
+                since: publisher.since,
             }),
             tracks: inner.tracks.clone(),
             rates: inner.meters.iter().map(|(id, meter)| (*id, meter.rates)).collect(),
@@ -314,7 +337,9 @@ impl Stream {
     }
 
     fn end_locked(&self, inner: &mut Inner, reason: EndReason) {
-        inner.publisher = None;
+        if let Some(publisher) = inner.publisher.take() {
+            let _ = publisher.over.set(reason);
+        }
         inner.tracks = None;
         inner.last_end = Some(reason);
         inner.gop = Vec::new();
@@ -328,6 +353,12 @@ impl Stream {
 }
 
 impl Inner {
+    /// Whether the publisher has been silent for so long that it yields.
+    fn has_ghost(&self, now: Instant) -> bool {
+        let last = self.publisher.as_ref().map(|publisher| self.last_media_at.unwrap_or(publisher.since));
+        last.is_some_and(|last| now.saturating_duration_since(last) >= GHOST_AFTER)
+    }
+
     fn meter(&mut self, track: &Track, unit: &AccessUnit, now: Instant) {
         let meter = self.meters.entry(track.id).or_default();
         let since = *meter.since.get_or_insert(now);
@@ -370,7 +401,7 @@ pub struct Publication {
     stream: Arc<Stream>,
     epoch: u64,
     version: u32,
-    ended: bool,
+    over: Arc<OnceLock<EndReason>>,
 }
 
 impl Publication {
@@ -380,6 +411,11 @@ impl Publication {
 
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Why this publication is over, if it is: also when the stream ended it.
+    pub fn over(&self) -> Option<EndReason> {
+        self.over.get().copied()
     }
 
     /// Announces the tracks; again when they change (late second track, new resolution).
@@ -410,11 +446,8 @@ impl Publication {
     }
 
     fn finish(&mut self, reason: EndReason) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
         let mut inner = self.stream.lock();
-        if inner.epoch == self.epoch && inner.publisher.is_some() {
+        if self.over().is_none() {
             self.stream.end_locked(&mut inner, reason);
         }
     }

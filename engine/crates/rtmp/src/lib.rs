@@ -19,5 +19,5 @@ pub mod session;
 pub mod to_stream;
 
 pub use metadata::Metadata;
-pub use publish_key::{APP, AddressError, publish_key};
+pub use publish_key::{APP, AddressError, PublishAddress, publish_address};
 pub use session::{Event, Session, SessionError};

@@ -15,11 +15,19 @@ pub enum AddressError {
     KeyMalformed,
 }
 
+/// What a publisher's address asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishAddress<'a> {
+    pub key: &'a str,
+    /// `?takeover=1`: end the publisher that is on, if there is one.
+    pub take_over: bool,
+}
+
 /// The key in `rtmp://host/live/<key>`, from the application and the name a peer sent.
 ///
 /// Encoders cut an address in different places and add queries or a trailing slash, so application and
 /// name together are the path, which must be `live/<key>`.
-pub fn publish_key<'a>(app: &'a str, name: &'a str) -> Result<&'a str, AddressError> {
+pub fn publish_address<'a>(app: &'a str, name: &'a str) -> Result<PublishAddress<'a>, AddressError> {
     let path_of =
         |text: &'a str| text.split(['?', '#']).next().unwrap_or_default().split('/').filter(|part| !part.is_empty());
     let mut parts = path_of(app).chain(path_of(name));
@@ -36,7 +44,12 @@ pub fn publish_key<'a>(app: &'a str, name: &'a str) -> Result<&'a str, AddressEr
     {
         return Err(AddressError::KeyMalformed);
     }
-    Ok(key)
+    Ok(PublishAddress { key, take_over: asks_to_take_over(app) || asks_to_take_over(name) })
+}
+
+fn asks_to_take_over(text: &str) -> bool {
+    let query = text.split('#').next().unwrap_or_default().split_once('?').map(|(_, query)| query);
+    query.is_some_and(|query| query.split(['&', '?']).any(|pair| pair.trim_end_matches('/') == "takeover=1"))
 }
 
 #[cfg(test)]
@@ -45,15 +58,24 @@ mod tests {
 
     #[test]
     fn one_key_in_many_spellings() {
-        for (app, name) in [
-            ("live", "key"),
-            ("live/", "key/"),
-            ("/live", "key?token=1"),
-            ("live?a=/b", "key"),
-            ("live/key", ""),
-            ("live", "/key#x"),
+        for (app, name, take_over) in [
+            ("live", "key", false),
+            ("live/", "key/", false),
+            ("/live", "key?token=1", false),
+            ("live?a=/b", "key", false),
+            ("live/key", "", false),
+            ("live", "/key#x", false),
+            ("live", "key?takeover=1", true),
+            ("live", "key?a=b&takeover=1", true),
+            ("live/key?takeover=1", "", true),
+            ("live?takeover=1", "key", true),
+            ("live", "key?takeover=1/", true),
+            ("live", "key?takeover=0", false),
+            ("live", "key?takeover=11", false),
+            ("live", "key?xtakeover=1", false),
+            ("live", "key#?takeover=1", false),
         ] {
-            assert_eq!(publish_key(app, name), Ok("key"), "{app} {name}");
+            assert_eq!(publish_address(app, name), Ok(PublishAddress { key: "key", take_over }), "{app} {name}");
         }
     }
 
@@ -76,7 +98,7 @@ mod tests {
             ("live", "schlüssel", AddressError::KeyMalformed),
             ("live", &long, AddressError::KeyMalformed),
         ] {
-            assert_eq!(publish_key(app, name), Err(error), "{app} {name}");
+            assert_eq!(publish_address(app, name), Err(error), "{app} {name}");
         }
     }
 }

@@ -41,7 +41,6 @@ pub struct Ingest {
     announced: Option<Vec<TrackConfig>>,
     held: Vec<AccessUnit>,
     needs_keyframe: bool,
-    over: bool,
 }
 
 impl Ingest {
@@ -56,13 +55,16 @@ impl Ingest {
             announced: None,
             held: Vec::new(),
             needs_keyframe: true,
-            over: false,
         }
     }
 
-    /// The stream has another publisher now.
-    pub fn is_over(&self) -> bool {
-        self.over
+    /// Why the stream ended this publication, if it did.
+    pub fn over(&self) -> Option<EndReason> {
+        self.publication.over()
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.publication.epoch()
     }
 
     pub fn end(self, reason: EndReason) {
@@ -128,9 +130,9 @@ impl Ingest {
             return;
         }
         for held in std::mem::take(&mut self.held) {
-            self.over |= !self.publication.push(held, now);
+            self.publication.push(held, now);
         }
-        self.over |= !self.publication.push(unit, now);
+        self.publication.push(unit, now);
     }
 
     fn announce_if_ready(&mut self, now: Instant) {

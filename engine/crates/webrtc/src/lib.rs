@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert, DtlsVersion};
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
-use tallylight_media::{Codec, EndReason, Kind, Protocol, PublishError, PublisherInfo, Stream};
+use tallylight_media::{Codec, Kind, Protocol, PublishError, PublisherInfo, Stream};
 use tallylight_udp::{UdpSocket, Waker};
 
 pub use fragment::FragmentError;
@@ -109,6 +109,8 @@ pub struct SessionEvent {
     pub name: &'static str,
     pub stream: String,
     pub session: String,
+    /// Of the publication, for `whip_…`.
+    pub epoch: Option<u64>,
     pub reason: Option<&'static str>,
     pub duration: Duration,
     pub srtp_profile: Option<String>,
@@ -136,6 +138,10 @@ impl SessionEvent {
             name,
             stream: session.stream.name().to_owned(),
             session: session.id.clone(),
+            epoch: match &session.role {
+                Role::Publisher(ingest) => Some(ingest.epoch()),
+                Role::Viewer => None,
+            },
             reason,
             duration: now.saturating_duration_since(session.opened_at),
             srtp_profile: session.keys.get().map(|(_, profile)| format!("{profile:?}")),
@@ -259,11 +265,17 @@ impl WebRtc {
             .enable_raw_packets(true)
             // We write no header extensions: 12 header bytes per packet, nothing to patch but those.
             .clear_extension_map();
-        self.open(stream.clone(), config, offer_sdp, new_id(), |_| Role::Viewer)
+        self.open(stream.clone(), config, offer_sdp, new_id(), || Ok(Role::Viewer))
     }
 
-    /// Answers a publisher's offer and makes it the stream's publisher.
-    pub fn whip(&self, stream: &Arc<Stream>, offer_sdp: &str, _remote: IpAddr) -> Result<Answer, OfferError> {
+    /// Answers a publisher's offer and makes it the stream's publisher; with `take_over` in place of another.
+    pub fn whip(
+        &self,
+        stream: &Arc<Stream>,
+        offer_sdp: &str,
+        _remote: IpAddr,
+        take_over: bool,
+    ) -> Result<Answer, OfferError> {
         let summary = offer::summarize(offer_sdp)?;
         // H.264 where the browser has it: the only codec that reaches both WebRTC and HLS viewers as it is.
         let video = [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H265];
@@ -278,10 +290,12 @@ impl WebRtc {
         let expects_audio = summary.of(Kind::Audio).is_some_and(|media| media.sends);
         let expects_video = summary.of(Kind::Video).is_some_and(|media| media.sends);
         let id = new_id();
-        let publication = stream.publish(self.publisher_info(&id), Instant::now())?;
+        let info = self.publisher_info(&id);
         let config = with_codecs(Rtc::builder(), &codecs).set_reordering_size_video(REORDER_PACKETS);
-        self.open(stream.clone(), config, offer_sdp, id, |_| {
-            Role::Publisher(Box::new(ingest::Ingest::new(publication, expects_video, expects_audio)))
+        self.open(stream.clone(), config, offer_sdp, id, || {
+            let now = Instant::now();
+            let publication = if take_over { stream.take_over(info, now) } else { stream.publish(info, now)? };
+            Ok(Role::Publisher(Box::new(ingest::Ingest::new(publication, expects_video, expects_audio))))
         })
     }
 
@@ -362,7 +376,7 @@ impl WebRtc {
                 for_keyframe(Command::RequestKeyframe { session: keyframe_id.clone() })
             })),
             close: Arc::new(move |reason| {
-                let reason = if reason == EndReason::Stalled { CloseReason::Stalled } else { CloseReason::Removed };
+                let reason = CloseReason::Ended(reason);
                 for_close(Command::Close { session: close_id.clone(), reason, reply: None });
             }),
         }
@@ -382,14 +396,18 @@ impl WebRtc {
         self.0.candidates.iter().filter_map(|address| Candidate::host(*address, "udp").ok()).collect()
     }
 
+    /// Takes the role last: a publisher must not end another one's publication with an offer that is no good.
     fn open(
         &self,
         stream: Arc<Stream>,
         config: RtcConfig,
         offer_sdp: &str,
         id: String,
-        role: impl FnOnce(&Rtc) -> Role,
+        role: impl FnOnce() -> Result<Role, OfferError>,
     ) -> Result<Answer, OfferError> {
+        if lock(&self.0.sessions).len() >= MAX_SESSIONS {
+            return Err(OfferError::TooManySessions);
+        }
         let offer = SdpOffer::from_sdp_string(offer_sdp).map_err(|error| OfferError::Malformed(error.to_string()))?;
         let now = Instant::now();
         let keys = dtls::arm_key_tap();
@@ -404,7 +422,7 @@ impl WebRtc {
         }
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| OfferError::Malformed(error.to_string()))?;
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
-        let role = role(&rtc);
+        let role = role()?;
         let publisher = matches!(role, Role::Publisher(_));
         let session = Box::new(Session {
             id: id.clone(),

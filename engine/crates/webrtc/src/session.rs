@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use str0m::Rtc;
 use str0m::media::{MediaKind, Mid};
-use tallylight_media::Stream;
+use tallylight_media::{EndReason, Stream};
 
 /// Validated addresses one session may use at a time: host, reflexive and relay paths of two networks.
 const MAX_ADDRESSES: usize = 8;
@@ -37,10 +37,8 @@ pub enum CloseReason {
     ConsentLost,
     /// The stream now has a codec this viewer did not negotiate; its player joins again.
     CodecChanged,
-    /// An operator or the stream closed it.
-    Removed,
-    /// The publisher sent no media for too long.
-    Stalled,
+    /// The stream ended this publisher.
+    Ended(EndReason),
     /// str0m gave up on it.
     ProtocolError,
     Shutdown,
@@ -53,8 +51,7 @@ impl CloseReason {
             CloseReason::NeverConnected => "never_connected",
             CloseReason::ConsentLost => "consent_lost",
             CloseReason::CodecChanged => "codec_changed",
-            CloseReason::Removed => "removed",
-            CloseReason::Stalled => "stalled",
+            CloseReason::Ended(reason) => reason.code(),
             CloseReason::ProtocolError => "protocol_error",
             CloseReason::Shutdown => "shutdown",
         }

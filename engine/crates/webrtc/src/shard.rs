@@ -340,9 +340,6 @@ impl Shard {
                     if ingest.take(data, now) {
                         session.stream.request_keyframe(now);
                     }
-                    if ingest.is_over() {
-                        session.close(CloseReason::Removed);
-                    }
                 }
             }
             Event::RawPacket(packet) => {
@@ -459,6 +456,12 @@ impl Shard {
             if session.connected_at.is_none() && now.saturating_duration_since(session.opened_at) > ESTABLISH_TIMEOUT {
                 session.close(CloseReason::NeverConnected);
             }
+            // Another publisher may have taken the stream before this session was ours to close.
+            if let Role::Publisher(ingest) = &session.role
+                && let Some(reason) = ingest.over()
+            {
+                session.close(CloseReason::Ended(reason));
+            }
             if let Some(reason) = session.close {
                 self.finish(index, reason);
             }
@@ -489,10 +492,12 @@ impl Shard {
         self.streams.iter_mut().for_each(|stream| stream.leave(index));
         self.streams.retain(|stream| stream.viewers() > 0);
         (self.parts.on_closed)(&session.id);
-        (self.parts.on_event)(SessionEvent::closed(&session, reason, Instant::now()));
+        let event = SessionEvent::closed(&session, reason, Instant::now());
+        // First the state, then the news of it.
         if let Role::Publisher(ingest) = session.role {
             ingest.end(end_reason(reason));
         }
+        (self.parts.on_event)(event);
     }
 
     fn publish_statistics(&self) {
@@ -512,8 +517,7 @@ impl Shard {
 fn end_reason(reason: CloseReason) -> EndReason {
     match reason {
         CloseReason::PeerClosed => EndReason::Finished,
-        CloseReason::Removed => EndReason::Removed,
-        CloseReason::Stalled => EndReason::Stalled,
+        CloseReason::Ended(reason) => reason,
         CloseReason::ProtocolError | CloseReason::CodecChanged => EndReason::ProtocolError,
         CloseReason::NeverConnected | CloseReason::ConsentLost => EndReason::ConnectionLost,
         CloseReason::Shutdown => EndReason::Shutdown,

@@ -42,6 +42,7 @@ problems! {
     BodyBroken "body_broken" BAD_REQUEST "Request body incomplete",
     BodyTooSlow "body_too_slow" REQUEST_TIMEOUT "Request body too slow",
     ContentTypeWrong "content_type_wrong" UNSUPPORTED_MEDIA_TYPE "Content type not supported",
+    ReasonUnknown "reason_unknown" BAD_REQUEST "Reason not known",
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "Method not allowed",
     PreconditionFailed "precondition_failed" PRECONDITION_FAILED "Precondition failed",
     PreconditionRequired "precondition_required" PRECONDITION_REQUIRED "Precondition required",
@@ -56,13 +57,15 @@ problems! {
 #[derive(Debug, Clone)]
 pub struct Problem {
     code: Code,
+    /// The control plane's own word for why it refuses, in place of `code`.
+    word: Option<String>,
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), headers: Vec::new() }
+        Problem { code, word: None, detail: detail.into(), headers: Vec::new() }
     }
 
     /// 404 that says nothing about what exists elsewhere.
@@ -85,6 +88,12 @@ impl Problem {
         self
     }
 
+    /// Says another word than the registry's, one of the control plane's codes.
+    pub fn worded(mut self, word: &str) -> Problem {
+        self.word = Some(word.to_owned());
+        self
+    }
+
     pub fn code(&self) -> Code {
         self.code
     }
@@ -94,7 +103,7 @@ impl Problem {
             "type": "about:blank",
             "title": self.code.title(),
             "status": self.code.status().as_u16(),
-            "code": self.code.text(),
+            "code": self.word.as_deref().unwrap_or(self.code.text()),
             "detail": self.detail,
         });
         let mut response = Response::new(full(document.to_string()));

@@ -5,8 +5,7 @@ use super::front::{cors_preflight, open_to_all};
 use super::ice_servers;
 use super::problem::{Code, Problem};
 use crate::Engine;
-use crate::admission::{PublishQuestion, Verdict};
-
+use crate::admission::{PUBLISHER_BUSY, PublishQuestion, Verdict};
 use crate::context::random_id;
 use crate::peers::Peers;
 use crate::status::webrtc_playability;
@@ -28,10 +27,14 @@ const ENDPOINT_METHODS: &str = "POST, OPTIONS";
 const SESSION_METHODS: &str = "PATCH, DELETE, OPTIONS";
 const REQUEST_HEADERS: &str = "Authorization, Content-Type, If-Match";
 /// What scripts of other sites may read of our answers.
-const EXPOSED_HEADERS: HeaderValue =
-    HeaderValue::from_static("Location, ETag, Link, Accept-Patch, Accept-Post, Retry-After, WWW-Authenticate");
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Location, ETag, Link, Accept-Patch, Accept-Post, Retry-After, WWW-Authenticate, X-Tallylight-Stream",
+);
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+/// Which stream the key opened: a publisher that does not name one learns here where it is on air.
+const STREAM: HeaderName = HeaderName::from_static("x-tallylight-stream");
 
 pub struct WebRtcRoutes {
     engine: Arc<Engine>,
@@ -77,13 +80,19 @@ impl WebRtcRoutes {
         remote: IpAddr,
     ) -> Result<Response<Body>, Problem> {
         let key = bearer(request.headers())?.to_owned();
+        let take_over = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "takeover=1"));
         let offer = receive_text(request, SDP, ACCEPT_POST).await?;
-        let stream = self.ask(name, &key, remote).await?;
-        let stream = self.engine.streams.get_or_create(&stream);
+        let name = self.ask(name, &key, remote).await?;
+        let stream = self.engine.streams.get_or_create(&name);
         self.engine.hls.ensure(stream.clone());
-        let answer = self.peers(move |peers| peers.whip(&stream, &offer, remote)).await?.map_err(offer_problem)?;
+        let answer = self.peers(move |peers| peers.whip(&stream, &offer, remote, take_over)).await?;
+        let answer = answer.map_err(|error| self.publish_problem(&name, error))?;
         self.remember_key(&answer.session, &key);
-        Ok(self.created("whip", answer))
+        let mut response = self.created("whip", answer);
+        if let Ok(name) = HeaderValue::try_from(name) {
+            response.headers_mut().insert(STREAM, name);
+        }
+        Ok(response)
     }
 
     async fn view(&self, request: Request<Incoming>, name: &str, remote: IpAddr) -> Result<Response<Body>, Problem> {
@@ -114,13 +123,7 @@ impl WebRtcRoutes {
         match self.engine.admission.ask(question).await {
             Verdict::Allow { stream } => Ok(stream),
             Verdict::Deny { code, message } => {
-                let fields = [
-                    ("stream", name.into()),
-                    ("session", session.into()),
-                    ("protocol", "whip".into()),
-                    ("code", code.clone().into()),
-                ];
-                self.engine.events.emit("publish_refused", &fields);
+                self.report_refusal(name, Some(&session), &code, &message);
                 Err(denied(&code, message))
             }
             Verdict::TryAgain => {
@@ -128,6 +131,24 @@ impl WebRtcRoutes {
                     .retry_after(2))
             }
         }
+    }
+
+    fn publish_problem(&self, stream: &str, error: OfferError) -> Problem {
+        if matches!(error, OfferError::Busy(_)) {
+            self.report_refusal(Some(stream), None, Code::PublisherBusy.text(), PUBLISHER_BUSY);
+        }
+        offer_problem(error)
+    }
+
+    fn report_refusal(&self, stream: Option<&str>, session: Option<&str>, code: &str, message: &str) {
+        let fields = [
+            ("stream", stream.into()),
+            ("session", session.into()),
+            ("protocol", "whip".into()),
+            ("code", code.into()),
+            ("message", message.into()),
+        ];
+        self.engine.events.emit("publish_refused", &fields);
     }
 
     async fn session(&self, request: Request<Incoming>, session: &str, allowed: Result<(), Problem>) -> Response<Body> {
@@ -289,7 +310,7 @@ fn denied(code: &str, message: String) -> Problem {
         "key_missing" => unauthorized(Code::KeyMissing, message),
         "stream_unknown" => Problem::new(Code::StreamUnknown, message),
         "rate_limited" => Problem::new(Code::RateLimited, message).retry_after(10),
-        _ => unauthorized(Code::KeyWrong, message),
+        other => unauthorized(Code::KeyWrong, message).worded(other),
     }
 }
 
@@ -300,7 +321,7 @@ fn offer_problem(error: OfferError) -> Problem {
             format!("This stream's video is {}, which the offer does not list.", codec.name())
         }
         OfferError::NothingOnAir => "Nothing is on air on this stream.".into(),
-        OfferError::Busy(_) => "This stream already has a publisher that is sending; stop it first.".into(),
+        OfferError::Busy(_) => PUBLISHER_BUSY.into(),
         OfferError::BFrames => {
             "This stream uses B-frames, which WebRTC cannot play in order; watch it over HLS.".into()
         }

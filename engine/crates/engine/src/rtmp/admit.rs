@@ -1,35 +1,36 @@
 //! From the publish command to the right to publish, or to the sentence that says why not.
 
 use super::connection::{Connection, Ending};
+use crate::admission::PUBLISHER_BUSY;
 use crate::{PublishQuestion, Verdict};
 use std::sync::Arc;
 use std::time::Instant;
 use tallylight_media::{Protocol, Publication, PublishError, PublisherInfo};
-use tallylight_rtmp::{AddressError, publish_key};
+use tallylight_rtmp::{AddressError, publish_address};
 
 impl Connection {
     /// Asks the control plane about the key and takes the stream it opens.
     pub(super) async fn admit(&mut self, app: &str, name: &str) -> Result<Publication, Ending> {
-        let key = match publish_key(app, name) {
-            Ok(key) => key.to_owned(),
-            Err(error) => return Err(self.refuse(address_code(error), &error.to_string())),
+        let address = match publish_address(app, name) {
+            Ok(address) => address,
+            Err(error) => return Err(self.refuse(None, address_code(error), &error.to_string())),
         };
         let question = PublishQuestion {
             protocol: Protocol::Rtmp.name(),
             stream: None,
-            key,
+            key: address.key.to_owned(),
             session: self.registration.id.clone(),
             remote_ip: self.remote.ip().to_canonical(),
         };
         match self.engine.admission.ask(question).await {
-            Verdict::Allow { stream } => self.take(&stream),
-            Verdict::Deny { code, message } => Err(self.refuse(&code, &message)),
+            Verdict::Allow { stream } => self.take(&stream, address.take_over),
+            Verdict::Deny { code, message } => Err(self.refuse(None, &code, &message)),
             // Closed without a word: encoders take that for a network fault and come back by themselves.
             Verdict::TryAgain => Err(Ending::TryAgain),
         }
     }
 
-    fn take(&mut self, stream: &str) -> Result<Publication, Ending> {
+    fn take(&mut self, name: &str, take_over: bool) -> Result<Publication, Ending> {
         let closer = self.closer.clone();
         let info = PublisherInfo {
             session: self.registration.id.clone(),
@@ -38,25 +39,26 @@ impl Connection {
             request_keyframe: None,
             close: Arc::new(move |reason| closer.close(reason)),
         };
-        let stream = self.engine.streams.get_or_create(stream);
-        match stream.publish(info, Instant::now()) {
+        let stream = self.engine.streams.get_or_create(name);
+        let now = Instant::now();
+        let taken = if take_over { Ok(stream.take_over(info, now)) } else { stream.publish(info, now) };
+        match taken {
             Ok(publication) => {
                 self.engine.hls.ensure(stream);
                 self.session.accept_publish();
                 Ok(publication)
             }
-            Err(PublishError::Busy { .. }) => {
-                let sentence = "This stream already has a publisher that is sending; stop it first.";
-                Err(self.refuse("publisher_busy", sentence))
-            }
+            Err(PublishError::Busy { .. }) => Err(self.refuse(Some(name), "publisher_busy", PUBLISHER_BUSY)),
         }
     }
 
-    fn refuse(&mut self, code: &str, sentence: &str) -> Ending {
+    fn refuse(&mut self, stream: Option<&str>, code: &str, sentence: &str) -> Ending {
         self.session.refuse_publish(sentence);
         let fields = [
+            ("stream", stream.into()),
             ("protocol", Protocol::Rtmp.name().into()),
             ("code", code.into()),
+            ("message", sentence.into()),
             ("session", self.registration.id.clone().into()),
         ];
         self.engine.events.emit("publish_refused", &fields);

@@ -63,8 +63,8 @@ impl Connection {
                 reason = self.pump(publication) => reason,
             },
         };
-        if reason == EndReason::Removed {
-            self.session.refuse_publish("This publication was ended by the server's operator.");
+        if let Some(sentence) = parting_words(reason) {
+            self.session.refuse_publish(sentence);
         }
         self.registration.set_place(None, "closing");
         on_air.reason = reason;
@@ -106,7 +106,7 @@ impl Connection {
                 return EndReason::ProtocolError;
             }
             if !hand_over(&mut to_stream, publication, now) {
-                return EndReason::Replaced;
+                return publication.over().unwrap_or(EndReason::Replaced);
             }
         }
     }
@@ -126,6 +126,16 @@ impl Connection {
         tracing::warn!(session = self.registration.id, %error, "rtmp_media_unusable");
         self.session.refuse_publish(&format!("This server cannot use what the encoder sends: {error}."));
         true
+    }
+}
+
+/// What an encoder is told that was cut off; without it most would just come back.
+fn parting_words(reason: EndReason) -> Option<&'static str> {
+    match reason {
+        EndReason::Removed => Some("This publication was ended by the server's operator."),
+        EndReason::KeyRotated => Some("This stream's key was rotated; copy the new one from the studio."),
+        EndReason::TakenOver => Some("Another publisher with the same key took over this stream."),
+        _ => None,
     }
 }
 

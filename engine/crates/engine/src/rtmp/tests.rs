@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tallylight_media::EndReason;
 use tallylight_rtmp::client::{Client, ClientEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
@@ -270,6 +271,32 @@ async fn a_second_publisher_is_denied_and_the_first_goes_on() {
 }
 
 #[tokio::test]
+async fn a_second_publisher_takes_over_when_it_says_so() {
+    let server = Server::start(Limits::default()).await;
+    let mut first = Encoder::on_air(&server, "key-main").await;
+    first.sound(0, 1).await;
+    let mut second = Encoder::on_air(&server, "key-main?takeover=1").await;
+    match first.next_event().await {
+        Some(ClientEvent::Refused { description, .. }) => assert!(description.contains("took over"), "{description}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(first.next_event().await, None);
+    let ended = server.event("publish_ended").await;
+    assert_eq!((&ended["reason"], &ended["stream"]), (&json!("taken_over"), &json!("main")));
+    second.sound(0, 1).await;
+    let stream = server.engine.streams.get("main").expect("the stream");
+    let publisher = stream.snapshot().publisher.expect("the second publisher").session;
+    assert_ne!(ended["session"], json!(publisher));
+    assert!(stream.close_publisher(EndReason::KeyRotated));
+    match second.next_event().await {
+        Some(ClientEvent::Refused { description, .. }) => assert!(description.contains("rotated"), "{description}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(second.next_event().await, None);
+    assert_eq!(stream.snapshot().last_end, Some(EndReason::KeyRotated));
+}
+
+#[tokio::test]
 async fn each_way_to_end_has_its_reason() {
     let server = Server::start(Limits::default()).await;
     drop(Encoder::on_air(&server, "key-main").await);
@@ -297,7 +324,7 @@ async fn each_way_to_end_has_its_reason() {
     let server = Server::start(Limits::default()).await;
     let mut encoder = Encoder::on_air(&server, "key-main").await;
     let stream = server.engine.streams.get("main").expect("the stream");
-    assert!(stream.close_publisher(tallylight_media::EndReason::Stalled));
+    assert!(stream.close_publisher(EndReason::Stalled));
     assert_eq!(encoder.next_event().await, None);
     assert_eq!(server.event("publish_ended").await["reason"], "stalled");
 }

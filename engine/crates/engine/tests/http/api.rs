@@ -30,7 +30,11 @@ async fn publishers_and_sessions_are_cut() {
     let server = Server::start().await;
     assert_eq!(server.api("DELETE", "/v1/streams/main/publisher").await.problem(), (404, "nothing_on_air".into()));
     let _publication = server.publish("main", false);
+    let because = |reason: &str| format!("/v1/streams/main/publisher?reason={reason}");
+    assert_eq!(server.api("DELETE", &because("fun")).await.problem(), (400, "reason_unknown".into()));
     assert_eq!(server.api("DELETE", "/v1/streams/main/publisher").await.status, 204);
+    assert_eq!(server.api("DELETE", &because("removed")).await.status, 204);
+    assert_eq!(server.api("DELETE", &because("key_rotated")).await.status, 204);
     let created = server.ask("POST", "/whep/main", "Content-Type: application/sdp\r\n", "v=0\r\n").await;
     let id = created.header("location").expect("an address").rsplit_once('/').expect("an id").1;
     let sessions = server.api("GET", "/v1/sessions").await.json();

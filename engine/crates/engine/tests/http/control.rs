@@ -93,10 +93,10 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
 fn admission(question: &Value) -> Value {
     assert_eq!(question["action"], "publish");
     assert!(question["session"].is_string() && question["remote_ip"] == "127.0.0.1", "{question}");
-    if question["key"] == RIGHT_KEY {
-        json!({"allow": true, "stream": "main"})
-    } else {
-        json!({"allow": false, "code": "key_wrong", "message": "This stream key is not valid."})
+    match question["key"].as_str() {
+        Some(RIGHT_KEY) => json!({"allow": true, "stream": "main"}),
+        Some("old-key") => json!({"allow": false, "code": "key_rotated", "message": "This stream key was rotated."}),
+        _ => json!({"allow": false, "code": "key_wrong", "message": "This stream key is not valid."}),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tallylight_engine::context::random_id;
 use tallylight_engine::peers::Peers;
-use tallylight_media::Stream;
+use tallylight_media::{Protocol, Publication, PublisherInfo, Stream};
 use tallylight_webrtc::{Answer, OfferError, PatchError, Patched, SessionStatistics};
 
 #[derive(Default)]
@@ -16,15 +16,23 @@ struct Held {
     stream: String,
     kind: &'static str,
     etag: String,
+    _publication: Option<Publication>,
 }
 
 impl FakePeers {
-    fn open(&self, stream: &Stream, kind: &'static str, offer: &str) -> Result<Answer, OfferError> {
+    fn open(
+        &self,
+        stream: &Stream,
+        kind: &'static str,
+        offer: &str,
+        publish: impl FnOnce(&str) -> Result<Option<Publication>, OfferError>,
+    ) -> Result<Answer, OfferError> {
         if !offer.starts_with("v=0") {
             return Err(OfferError::Malformed("it is not SDP".into()));
         }
         let (session, etag) = (random_id(), random_id());
-        let held = Held { stream: stream.name().into(), kind, etag: etag.clone() };
+        let publication = publish(&session)?;
+        let held = Held { stream: stream.name().into(), kind, etag: etag.clone(), _publication: publication };
         self.0.lock().expect("one at a time").insert(session.clone(), held);
         Ok(Answer { session, etag, sdp: format!("v=0\r\ns={kind}\r\n") })
     }
@@ -32,11 +40,20 @@ impl FakePeers {
 
 impl Peers for FakePeers {
     fn whep(&self, stream: &Arc<Stream>, offer: &str, _: IpAddr) -> Result<Answer, OfferError> {
-        self.open(stream, "whep", offer)
+        self.open(stream, "whep", offer, |_| Ok(None))
     }
 
-    fn whip(&self, stream: &Arc<Stream>, offer: &str, _: IpAddr) -> Result<Answer, OfferError> {
-        self.open(stream, "whip", offer)
+    fn whip(&self, stream: &Arc<Stream>, offer: &str, _: IpAddr, take_over: bool) -> Result<Answer, OfferError> {
+        self.open(stream, "whip", offer, |session| {
+            let info = PublisherInfo {
+                session: session.to_owned(),
+                protocol: Protocol::Whip,
+                request_keyframe: None,
+                close: Arc::new(|_| {}),
+            };
+            let now = Instant::now();
+            Ok(Some(if take_over { stream.take_over(info, now) } else { stream.publish(info, now)? }))
+        })
     }
 
     fn patch(&self, session: &str, _: &str, if_match: &str) -> Result<Patched, PatchError> {

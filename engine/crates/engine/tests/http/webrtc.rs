@@ -3,6 +3,7 @@
 use crate::control::RIGHT_KEY;
 use crate::support::{Answer, Server};
 use tallylight_engine::peers::Peers;
+use tallylight_media::EndReason;
 
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\n";
 const SDP: &str = "Content-Type: application/sdp\r\n";
@@ -32,7 +33,8 @@ async fn a_publisher_is_created_with_everything_it_needs() {
     );
     assert_eq!(created.header("access-control-allow-origin"), Some("*"));
     let exposed = created.header("access-control-expose-headers").expect("exposed headers");
-    assert!(["Location", "ETag", "Link"].iter().all(|name| exposed.contains(name)), "{exposed}");
+    assert_eq!(created.header("x-tallylight-stream"), Some("main"));
+    assert!(["Location", "ETag", "Link", "X-Tallylight-Stream"].iter().all(|name| exposed.contains(name)), "{exposed}");
     assert_eq!(created.body, "v=0\r\ns=whip\r\n");
 }
 
@@ -49,6 +51,7 @@ async fn endpoints_refuse_what_is_not_an_offer() {
         ("POST", "/whip", format!("{key}{SDP}"), "hello", (400, "sdp_malformed")),
         ("POST", "/whip", SDP.into(), OFFER, (401, "key_missing")),
         ("POST", "/whip", format!("{SDP}{}", bearer("wrong")), OFFER, (401, "key_wrong")),
+        ("POST", "/whip", format!("{SDP}{}", bearer("old-key")), OFFER, (401, "key_rotated")),
         ("POST", "/whip/other", format!("{key}{SDP}"), OFFER, (401, "key_wrong")),
         ("POST", "/whep/nobody", SDP.into(), OFFER, (404, "nothing_on_air")),
         ("POST", "/whip/sessions", format!("{key}{SDP}"), OFFER, (404, "not_found")),
@@ -66,6 +69,24 @@ async fn endpoints_refuse_what_is_not_an_offer() {
     }
     assert!(server.peers.sessions().is_empty());
     assert!(server.engine.streams.get("nobody").is_none(), "strangers cannot make streams");
+}
+
+#[tokio::test]
+async fn a_second_publisher_is_refused_unless_it_takes_over() {
+    let server = Server::start().await;
+    let _control = server.control().await;
+    let publication = server.publish("main", false);
+    let headers = format!("{SDP}{}", bearer(RIGHT_KEY));
+    for target in ["/whip", "/whip/main?takeover=0", "/whip?takeover=12"] {
+        assert_eq!(server.ask("POST", target, &headers, OFFER).await.problem(), (409, "publisher_busy".into()));
+    }
+    let refused = server.engine.events.after(0).events.into_iter().find(|event| event.name == "publish_refused");
+    let refused: serde_json::Value = serde_json::from_str(&refused.expect("an event").json).expect("JSON");
+    assert_eq!((&refused["stream"], &refused["code"]), (&"main".into(), &"publisher_busy".into()));
+    let broken = server.ask("POST", "/whip?takeover=1", &headers, "hello").await;
+    assert_eq!((broken.problem().0, publication.over()), (400, None), "an offer that is no good ends nobody");
+    assert_eq!(server.ask("POST", "/whip/main?a=b&takeover=1", &headers, OFFER).await.status, 201);
+    assert_eq!(publication.over(), Some(EndReason::TakenOver));
 }
 
 #[tokio::test]
