@@ -105,6 +105,6 @@ export function refusalWords(code: string, user: Pick<User, "name"> | null): Ref
     const text = `This stream is private, and the link to it is not complete or was revoked. Ask for a new one${user ? "" : ", or sign in"}.`;
     return { title: "This link does not open the stream", text, signIn: user === null };
   }
-  const text = user ? `${who} Ask its owner for a link or another account.` : who;
+  const text = user ? `${who} Ask its owner for a link.` : who;
   return { title: "This stream is private", text, signIn: user === null };
 }

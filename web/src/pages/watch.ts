@@ -180,7 +180,7 @@ export class WatchPage extends LightElement {
           ${uptime === null ? nothing : html`<span class="pill" id="uptime">on air ${duration(uptime)}</span>`}
         </div>
       </div>
-      <p class="tracks-line muted" id="tracks">${this.#unknown && !live ? `No stream on this server is called "${this.#stream}". Check the address.` : [this.#stream, live ? tracks : ""].filter(Boolean).join(" · ")}</p>`;
+      <p class="tracks-line muted" id="tracks">${this.#unknown && !live ? `No stream on this server is called "${this.#stream}". Check the address.` : [this.about?.title ? this.#stream : "", live ? tracks : ""].filter(Boolean).join(" · ")}</p>`;
   }
 
   #tally(): TemplateResult {

@@ -139,7 +139,7 @@ export class AccountsSection extends Section<Account> {
   async #delete(name: string): Promise<void> {
     await askForm({
       title: `Delete ${name}?`,
-      text: "The account and its tokens go; its streams stay and belong to nobody. This cannot be taken back.",
+      text: "The account and its tokens go. Its streams stay, owned by nobody, off air and with keys that nobody has. This cannot be taken back.",
       submit: "Delete account",
       danger: true,
       action: () => deleteAccount(name),

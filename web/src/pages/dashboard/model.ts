@@ -5,15 +5,17 @@ import type { LampState } from "../../components/lamp";
 import { viewerCount } from "../../format";
 
 /** Worst first. */
-const SEVERITY: LinkState[] = ["fail", "warn", "unknown", "waiting", "ok"];
+const SEVERITY: LinkState[] = ["fail", "warn", "unknown", "ok"];
 
-export function severity(state: LinkState): number {
+function severity(state: LinkState): number {
   const place = SEVERITY.indexOf(state);
   return place < 0 ? SEVERITY.indexOf("unknown") : place;
 }
 
+/** Links that wait do so for another one, or because nobody asks: no fault of their own. */
 function worst(links: readonly LinkLamp[]): number {
-  return Math.min(SEVERITY.length - 1, ...links.map((lamp) => severity(lamp.state)));
+  const own = links.filter((lamp) => lamp.state !== "waiting");
+  return Math.min(SEVERITY.length - 1, ...own.map((lamp) => severity(lamp.state)));
 }
 
 /** Broken streams, then doubtful ones, then the rest by name. */
