@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import pytest
 
@@ -17,15 +20,18 @@ from support.hls_viewer import HlsRecorder, decode
 from support.peers import WhipPublisher
 from support.processor import lamp, steps, stream_status, video_processor
 from support.publishers import SMALL, card_publisher
-from support.seen import lip_sync_ms, missing_pictures
+from support.seen import lip_sync_ms, luma_of, missing_pictures
 from support.server import Server
 from support.waiting import wait_until
+from tallylight.demo import testcard
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 # From the source's return to the result's: the question every half second, a group of pictures, encoding.
 BACK_WITHIN_S = 15
 LIP_SYNC_LIMIT_MS = 45
+# Sixteen pictures of the queue, the function, and two taps; what waits in a longer queue gets older and older.
+SLOW_AGE_LIMIT_S = 3.0
 
 
 async def wait_status(
@@ -193,6 +199,60 @@ async def test_a_function_that_raises_is_named_and_nothing_is_shown_in_its_place
         assert (await server.stream("draw-broken-processed"))["status"] == "OFF_AIR"
         processor.signal(signal.SIGTERM)
         assert await processor.wait_exit(5) == 0
+
+
+async def test_a_result_that_the_server_refuses_is_explained_in_its_words(server: Server, tmp_path: Path) -> None:
+    """A wrong key for the result: the server's sentence, in the processor's output and as the cause."""
+    key = tmp_path / "key"
+    key.write_text("not-the-key")
+    async with (
+        card_publisher(server.rtmp_url("draw-again")),
+        video_processor(server, "draw-again", "--key-file", str(key)) as processor,
+    ):
+        await processor.wait_event("processor_failed", timeout_s=20)
+        (said,) = processor.events("processor_failed")
+        assert said["code"] == "output_refused"
+        assert "stream key is not valid" in said["sentence"]
+        status = await wait_status(server, "draw-again", lambda s: s["cause"] is not None, "the cause")
+        assert (status["cause"]["code"], status["processors"][0]["state"]) == ("process.failed", "failed")
+        assert "stream key is not valid" in status["cause"]["sentence"]
+
+
+async def test_a_slow_function_gets_the_newest_pictures(server: Server, tmp_path: Path) -> None:
+    """A function that takes five pictures a second of thirty: what it shows is of now, and the lamp says that it does
+    not keep up."""
+    program = tmp_path / "slow.py"
+    program.write_text(
+        "import time\n"
+        "from tallylight.processing.command_line import main\n"
+        "main(lambda frame: time.sleep(0.2), 'Slow.')\n"
+    )
+    async with (
+        card_publisher(server.rtmp_url("draw-slow")),
+        video_processor(server, "draw-slow", program=str(program)),
+    ):
+        status = await wait_status(
+            server, "draw-slow", lambda s: lamp(s, "process") == "warn" and lamp(s, "expose") == "ok", "the warning"
+        )
+        assert status["cause"]["code"] == "process.not_keeping_up"
+        assert status["processors"][0]["queue"]["dropped"] > 0
+        ages_s = await asyncio.to_thread(ages_of_pictures, server, "draw-slow-processed", 15)
+        assert max(ages_s[-5:]) < SLOW_AGE_LIMIT_S
+
+
+def ages_of_pictures(server: Server, stream: str, count: int) -> list[float]:
+    """How old each of so many pictures of the card is when it was decoded."""
+    headers = f"Authorization: Bearer {server.internal_token}\r\n"
+    ages_s: list[float] = []
+    url = server.internal(f"videoExpose?stream={stream}")
+    with av.open(url, options={"headers": headers, "fpsprobesize": "0"}, timeout=15) as container:
+        for picture in container.decode(video=0):
+            counter = testcard.read_counter(luma_of(picture))
+            assert counter is not None
+            ages_s.append(time.time() - counter / SMALL.frame_rate)
+            if len(ages_s) == count:
+                break
+    return ages_s
 
 
 async def test_without_the_key_of_an_existing_stream_it_says_where_to_put_it(server: Server) -> None:

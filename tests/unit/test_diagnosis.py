@@ -93,6 +93,11 @@ FAULTS: dict[str, tuple[StreamFacts, str, str]] = {
     "processor gone": (replace(HEALTHY, processors=(processor(gone=True),)), "process.gone", "process 7"),
     "processor stuck": (replace(HEALTHY, processors=(processor(frames_out_moved=0),)), "process.not_moving", "60"),
     "nothing sent": (replace(HEALTHY, window=without("deliver", "out")), "deliver.nothing_sent", "2 viewers"),
+    "its processor failed": (
+        replace(HEALTHY, status=off_air("main"), makers=(processor(input="raw", state="failed", error=FAILED),)),
+        "capture.processor_away",
+        "from 'raw' failed: ZeroDivisionError",
+    ),
     "database away": (replace(HEALTHY, database_answers=False), "control.database_away", "database"),
 }
 WARNINGS: dict[str, tuple[StreamFacts, str, str]] = {

@@ -70,3 +70,5 @@ class StreamFacts:
     database_answers: bool | None
     host: HostFacts | None
     broadcast_status: str | None = None
+    # Those whose result this stream is; `processors` read it.
+    makers: tuple[ProcessorView, ...] = ()

@@ -136,7 +136,21 @@ def _engine(facts: StreamFacts) -> _Finding:
     return _Finding("ok", "The media engine answers.")
 
 
-def _capture(_facts: StreamFacts, status: StreamStatus) -> _Finding:
+def _capture(facts: StreamFacts) -> _Finding:
+    maker = next((maker for maker in facts.makers if maker.gone or maker.state == "failed"), None)
+    if maker is None or (facts.status is not None and facts.status.session is not None):
+        return _while_publishing(_captured)(facts)
+    failed = "failed." if maker.error is None else f"failed: {maker.error.sentence}"
+    return _Finding(
+        "fail",
+        f"The processor {maker.name!r} that makes this stream from {maker.input!r} "
+        f"{'stopped reporting.' if maker.gone else failed}",
+        "capture.processor_away",
+        f"Look at the report on {maker.input!r}, and at the processor's own output.",
+    )
+
+
+def _captured(_facts: StreamFacts, status: StreamStatus) -> _Finding:
     if _silent_ms(status) > NO_MEDIA_AFTER_MS:
         return _Finding("unknown", "The publisher is connected, but its camera cannot be seen from here.")
     return _Finding("ok", f"The publisher sends {_described(status)}.")
@@ -380,7 +394,7 @@ _LINKS: dict[LinkName, tuple[tuple[LinkName, ...], Callable[[StreamFacts], _Find
     "host": ((), _host),
     "control": ((), _control),
     "engine": ((), _engine),
-    "capture": (("engine",), _while_publishing(_capture)),
+    "capture": (("engine",), _capture),
     "ingest": (("engine", "capture"), _while_publishing(_ingest)),
     "package": (("ingest",), _while_publishing(_package)),
     "expose": (("ingest",), _expose),

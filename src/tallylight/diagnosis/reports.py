@@ -121,6 +121,7 @@ class Diagnosis:
             database_answers=around.broadcasts is not None,
             host=self._sampler.host,
             broadcast_status=None if broadcast is None else status_at(broadcast, datetime.now(UTC)),
+            makers=tuple(processor for processor in around.processors if processor.output == name),
         )
 
     def _exposed(self, name: str, newest_on_air: str | None) -> ExposeFacts:

@@ -33,7 +33,7 @@ FrameFunction = Callable[[Frame], None]
 
 # A stream that is off the air is asked for this often: the result is back within a second of the source.
 ASK_AGAIN_S = 0.5
-# What does not get better by itself (a wrong token, an unreadable codec) is tried again this often.
+# What does not get better by itself (a wrong token or key, an unreadable codec) is tried again this often.
 SLOW_RETRY_S = 5.0
 # The tap begins with up to a group of pictures at once; a pause this long says that the rest comes as it is made.
 CAUGHT_UP_AFTER_S = 0.03
@@ -45,7 +45,8 @@ STOP_TIMEOUT_S = 3.0
 USUAL_FRAME_RATE = Fraction(30)
 
 _OFF_AIR = frozenset({"nothing_on_air", "source_ended"})
-_HOPELESS = frozenset({"token_wrong", "token_missing", "codec_not_playable", "no_video"})
+# These are for somebody to mend; what is away comes back.
+_FAILURES = frozenset({"token_wrong", "token_missing", "codec_not_playable", "no_video", "output_refused"})
 
 
 class Processor:
@@ -138,9 +139,9 @@ class Processor:
         if error.code in _OFF_AIR:
             self._become("waiting")
             return ASK_AGAIN_S
-        hopeless = error.code in _HOPELESS or isinstance(error, PublishError)
-        self._become("failed" if hopeless else "waiting", error)
-        return SLOW_RETRY_S if error.code in _HOPELESS else backoff.next_s()
+        failed = error.code in _FAILURES
+        self._become("failed" if failed else "waiting", error)
+        return SLOW_RETRY_S if failed else backoff.next_s()
 
     def _become(self, state: str, error: TallylightError | None = None) -> None:
         if not self.ledger.become(state, error):  # type: ignore[arg-type]

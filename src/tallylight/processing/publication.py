@@ -20,6 +20,8 @@ TIME_BASE = Fraction(1, 1000)
 WRITE_TIMEOUT_S = 2
 # What FLV carries without being encoded again.
 SOUND_CODECS = ("aac", "opus")
+# FFmpeg's RTMP client puts this before the description of a refusal.
+SERVER_SAYS = "Server error: "
 # Sound does not wait longer for a picture that does not come.
 MAX_INTERLEAVE_S = 0.5
 
@@ -46,7 +48,7 @@ class Encoding:
 
 
 class PublishError(TallylightError):
-    """The server refused the result, went away, or stopped reading."""
+    """`output_refused`, in the server's words, or `output_lost`: it went away, or stopped reading."""
 
 
 class Publication:
@@ -132,10 +134,12 @@ class Publication:
         return size
 
     def _lost(self, error: Exception) -> PublishError:
-        """The error in words, without the stream key."""
+        """The error in words, without the stream key: the server's own when it refused."""
         log = getattr(error, "log", None)
-        said = log[1][2] if isinstance(log, tuple) and isinstance(log[1], tuple) else getattr(error, "strerror", None)
-        words = str(said or type(error).__name__).strip().replace(self._url, "rtmp://…")
+        said = str(log[2]).strip() if isinstance(log, tuple) and len(log) == 3 else ""
+        if isinstance(error, PermissionError) and said.startswith(SERVER_SAYS):
+            return PublishError("output_refused", f"The server refused the result: {said.removeprefix(SERVER_SAYS)}")
+        words = str(getattr(error, "strerror", None) or type(error).__name__).replace(self._url, "rtmp://…")
         return PublishError("output_lost", f"The server did not take the result ({words}).")
 
     def _abandon(self) -> None:
