@@ -9,7 +9,16 @@ import {
   type Samples,
 } from "../src/api/dashboard";
 import { readEvent } from "../src/api/events_tail";
-import { fieldsText, isTrouble, matches, remarks, streamLamp, summary, worstFirst } from "../src/pages/dashboard/model";
+import {
+  fieldsText,
+  isTrouble,
+  matches,
+  remarks,
+  sortStreams,
+  streamLamp,
+  summary,
+  worstFirst,
+} from "../src/pages/dashboard/model";
 
 const lamp = (link: string, state: LinkState): LinkLamp => ({ link, state, sentence: `${link} is ${state}.` });
 const stream = (name: string, links: LinkLamp[], changes: Partial<RunningStream> = {}): RunningStream => ({
@@ -75,8 +84,22 @@ describe("streams on the dashboard", () => {
     expect(streamLamp(stream("main", [], { status: "RECONNECTING" })).word).toBe("Reconnecting");
   });
 
+  it("that nobody sends to are listed, and what breaks them all is shown once", () => {
+    const away = { ...cause, code: "engine.away", link: "engine", sentence: "The engine does not answer." };
+    const off = { status: "OFF_AIR", stream_type: null };
+    const quiet = sortStreams([stream("quiet", [lamp("ingest", "waiting")], off), stream("live", [])]);
+    expect(quiet.shown.map((one) => one.name)).toEqual(["live"]);
+    expect(quiet.offAir.map((one) => one.name)).toEqual(["quiet"]);
+    const broken = sortStreams(["a", "b", "c"].map((name) => stream(name, [], { ...off, cause: away })));
+    expect([broken.shown.length, broken.offAir.length]).toEqual([1, 2]);
+    const silent = stream("silent", [lamp("ingest", "warn")], { status: "OFF_AIR" });
+    expect(sortStreams([silent]).shown).toEqual([silent]);
+    expect(streamLamp(silent).word).toBe("No picture");
+    expect(streamLamp(stream("quiet", [], off)).word).toBe("Off air");
+  });
+
   it("are summed up in a sentence", () => {
-    expect(summary([])).toBe("Nothing is on air.");
+    expect(summary([])).toBe("Nothing is on air, no broken link.");
     expect(summary([stream("main", [])])).toBe("1 on air, no broken link.");
     expect(summary([stream("main", [], { cause })])).toBe("1 on air. main: The token is old.");
   });

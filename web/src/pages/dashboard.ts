@@ -10,7 +10,7 @@ import { LightElement } from "../components/light_element";
 import { age, watching } from "../format";
 import "./dashboard/accounts";
 import "./dashboard/events";
-import { summary, totalViewers, worstFirst } from "./dashboard/model";
+import { isOnAir, sortStreams, summary, totalViewers } from "./dashboard/model";
 import { processorList, processTable } from "./dashboard/parts";
 import { streamPanel } from "./dashboard/stream_panel";
 import "./dashboard/streams";
@@ -92,7 +92,7 @@ export class DashboardPage extends LightElement {
   #status(): TemplateResult | null {
     const streams = this.dashboard?.streams;
     if (!streams) return null;
-    return html`<span class="pill" id="on-air-now">${streams.length} on air<span class="wide"> · ${watching(totalViewers(streams))}</span></span>`;
+    return html`<span class="pill" id="on-air-now">${streams.filter(isOnAir).length} on air<span class="wide"> · ${watching(totalViewers(streams))}</span></span>`;
   }
 
   #notice(): TemplateResult | typeof nothing {
@@ -139,14 +139,16 @@ export class DashboardPage extends LightElement {
 
   #now(dashboard: Dashboard): TemplateResult {
     const now = Date.now();
+    const { shown, offAir } = sortStreams(dashboard.streams);
     return html`<div class="now ${this.lost ? "stale" : ""}">
       <p class="sr" aria-live="polite">${summary(dashboard.streams)}</p>
-      ${dashboard.streams.length === 0 ? html`<section class="panel quiet"><tally-lamp state="off_air">Nothing is on air</tally-lamp></section>` : nothing}
+      ${shown.length === 0 ? html`<section class="panel quiet"><tally-lamp state="off_air">Nothing is on air</tally-lamp></section>` : nothing}
       ${repeat(
-        worstFirst(dashboard.streams),
+        shown,
         (stream) => stream.name,
         (stream) => streamPanel(stream, now),
       )}
+      ${offAir.length > 0 ? html`<p class="muted" id="off-air">Off air: ${offAir.map((stream) => stream.name).join(", ")}.</p>` : nothing}
       ${totals(dashboard)}
       <tl-events></tl-events>
       <div class="parts">${processTable(dashboard.server.processes)}${processorList(dashboard.processors)}</div>

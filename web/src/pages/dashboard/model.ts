@@ -20,8 +20,38 @@ function worst(links: readonly LinkLamp[]): number {
 
 /** Broken streams, then doubtful ones, then the rest by name. */
 export function worstFirst(streams: readonly RunningStream[]): RunningStream[] {
-  const rank = (stream: RunningStream): number => (stream.cause ? -1 : worst(stream.links));
+  // Of two that are broken, the one that viewers miss comes first.
+  const broken = (stream: RunningStream): number => (isOnAir(stream) ? -2 : -1);
+  const rank = (stream: RunningStream): number => (stream.cause ? broken(stream) : worst(stream.links));
   return [...streams].sort((one, other) => rank(one) - rank(other) || one.name.localeCompare(other.name));
+}
+
+export interface Sorted {
+  /** Each with its lamps: somebody sends, or something about it is broken. */
+  shown: RunningStream[];
+  /** Nobody sends and nothing is wrong. */
+  offAir: RunningStream[];
+}
+
+/**
+ * What has to be looked at, worst first, and the rest. What breaks for all streams alike (no engine, a full disk) is
+ * shown once, not for each stream that nobody sends to.
+ */
+export function sortStreams(streams: readonly RunningStream[]): Sorted {
+  const said = new Set<string>();
+  const shown: RunningStream[] = [];
+  const offAir: RunningStream[] = [];
+  for (const stream of worstFirst(streams)) {
+    const sentTo = isOnAir(stream) || stream.stream_type !== null;
+    const news = stream.cause !== null && !said.has(stream.cause.sentence);
+    if (stream.cause) said.add(stream.cause.sentence);
+    (sentTo || news ? shown : offAir).push(stream);
+  }
+  return { shown, offAir };
+}
+
+export function isOnAir(stream: RunningStream): boolean {
+  return stream.status !== "OFF_AIR";
 }
 
 /** Links that are not right, but for the one that the cause explains and those that only wait. */
@@ -36,15 +66,20 @@ export function streamLamp(stream: RunningStream): { state: LampState; word: str
   if (stream.status === "RECONNECTING") return { state: "degraded", word: "Reconnecting" };
   const state = SEVERITY[worst(stream.links)];
   if (stream.cause || state === "fail") return { state: "fail", word: "Broken" };
+  if (!isOnAir(stream)) {
+    return stream.stream_type === null
+      ? { state: "off_air", word: "Off air" }
+      : { state: "degraded", word: "No picture" };
+  }
   if (state === "warn") return { state: "degraded", word: "On air, degraded" };
   return { state: "on_air", word: "On air" };
 }
 
 /** Said once per change to those who do not see the lamps. */
 export function summary(streams: readonly RunningStream[]): string {
-  if (streams.length === 0) return "Nothing is on air.";
-  const broken = streams.filter((stream) => stream.cause);
-  const count = `${streams.length} on air`;
+  const onAir = streams.filter(isOnAir).length;
+  const broken = sortStreams(streams).shown.filter((stream) => stream.cause);
+  const count = onAir === 0 ? "Nothing is on air" : `${onAir} on air`;
   if (broken.length === 0) return `${count}, no broken link.`;
   return `${count}. ${broken.map((stream) => `${stream.name}: ${stream.cause?.sentence}`).join(" ")}`;
 }
