@@ -25,7 +25,7 @@ from support.server import Server
 SHARED_STREAMS = (
     "main", "clip", "whip", "muxer", "camera", "comings", "freeze", "b-frames", "hevc", "history", "hostile", "sweep",
     "vp9", "av1", "expose", "expose-hevc", "expose-whip", "draw", "draw-again", "draw-vp8", "draw-refused",
-    "draw-broken", "draw-slow", "founding", "poster",
+    "draw-broken", "draw-slow", "founding", "poster", "telemetry",
 )  # fmt: skip
 
 

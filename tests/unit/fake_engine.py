@@ -35,6 +35,7 @@ class FakeEngine:
         self.cut: list[str] = []
         self.policy: Any = None
         self.sessions: list[dict[str, Any]] = []
+        self.statistics: dict[str, float] = {}
         self.workers: list[dict[str, Any]] = []
         # Pieces of the taps' answers by stream, or (a dict) why there is none.
         self.taps: dict[str, list[bytes] | dict[str, Any]] = {}
@@ -69,6 +70,8 @@ class FakeEngine:
             case "GET", ["v1", "health"]:
                 facts = {"version": "0.1.0", "boot_id": self.boot_id, "pid": os.getpid(), "uptime_s": 1.0}
                 return 200, {"status": "pass", "workers": self.workers, **facts}
+            case "GET", ["v1", "statistics"]:
+                return 200, self.statistics
             case "GET", ["v1", "sessions"]:
                 return 200, {"sessions": self.sessions}
             case "GET", ["v1", "streams", name, "tap"]:

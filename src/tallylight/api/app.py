@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from tallylight import __version__
 from tallylight.api import (
     broadcasts,
+    dashboard,
     engine_routes,
     events,
     internal,
@@ -30,6 +31,7 @@ def public_app(control: Control) -> FastAPI:
     )
     app.state.control = control
     app.state.live = live.LiveStreams(control)
+    app.state.live_dashboard = dashboard.LiveDashboard(control)
     routers = (
         live.router,
         streams.router,
@@ -37,6 +39,7 @@ def public_app(control: Control) -> FastAPI:
         users.router,
         tokens.router,
         posters.router,
+        dashboard.router,
         broadcasts.router,
         events.router,
         server_info.router,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
 
-from tallylight.accounts.identity import Identity
+from tallylight.accounts.identity import ANONYMOUS, Identity
 from tallylight.api.auth import identify
 from tallylight.api.control import Control
 from tallylight.api.models import StreamView
@@ -89,11 +89,14 @@ async def get_live(request: Request, live: Annotated[LiveStreams, Depends(_live_
 
 
 async def _messages(request: Request, snapshots: Shared[Snapshot]) -> AsyncGenerator[str]:
-    who = await identify(request)
+    who = ANONYMOUS
     sent: list[str] | None = None
-    refresh_at_s = 0.0
+    refresh_at_s = identify_at_s = 0.0
     while True:
         try:
+            if time.monotonic() >= identify_at_s:
+                # Who signed out, or may less than before, soon sees less.
+                who, identify_at_s = await identify(request), time.monotonic() + REFRESH_S
             entries = (await snapshots.get()).entries(who)
         except (EngineAwayError, SQLAlchemyError):
             if sent is None:
@@ -106,6 +109,4 @@ async def _messages(request: Request, snapshots: Shared[Snapshot]) -> AsyncGener
                 whole = ",".join(entry.whole for entry in entries)
                 yield (FIRST if sent is None else "") + message_of_json("streams", f'{{"streams":[{whole}]}}')
                 sent, refresh_at_s = steady, time.monotonic() + REFRESH_S
-                # Who signed out, or may less than before, soon sees less.
-                who = await identify(request)
         await asyncio.sleep(snapshots.due_in_s())

@@ -1,7 +1,7 @@
 """Gathers the facts of streams and has them judged: for `stream-status`, and for the dashboard."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,10 +63,12 @@ class Diagnosis:
             for processor in self.processors.newly_gone(looked_s):
                 self._events.emit("processor_gone", stream=processor.input, processor=processor.name)
 
-    async def reports(self) -> dict[str, Report]:
-        """The verdict on every stream that the engine has seen; without an engine, on every open broadcast's."""
+    async def reports(self, wanted: Iterable[str] = ()) -> dict[str, Report]:
+        """The verdict on the wanted streams, and on every one that the engine has seen; without an engine, on every
+        open broadcast's.
+        """
         around = await self._look()
-        names = set(around.live if around.live is not None else around.broadcasts or {})
+        names = {*wanted, *(around.live if around.live is not None else around.broadcasts or {})}
         return {name: diagnose(self._facts(name, around)) for name in sorted(names)}
 
     async def report(self, name: str) -> StreamReport:

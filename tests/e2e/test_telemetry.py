@@ -1,0 +1,91 @@
+"""What pages follow: the list of streams as it changes, and the operators' figures as they move."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from support.peers import WhepViewer
+from support.publishers import SMALL, card_publisher
+from support.server import Server
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
+# The promise: pages show who went on air within this.
+ANNOUNCED_WITHIN_S = 2.0
+STREAM = "telemetry"
+PATIENCE_S = 20
+
+
+async def events(client: httpx.AsyncClient, path: str, headers: dict[str, str] | None = None) -> AsyncIterator[Any]:
+    """Data of server-sent events."""
+    async with client.stream("GET", path, headers=headers, timeout=10) as answer:
+        assert answer.status_code == 200
+        async for line in answer.aiter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))
+
+
+async def first(found: AsyncIterator[Any], condition: Any) -> Any:
+    async with asyncio.timeout(PATIENCE_S):
+        async for data in found:
+            if condition(data):
+                return data
+    raise AssertionError("the events ended")
+
+
+def stream_of(data: Any) -> Any:
+    return next(stream for stream in data["streams"] if stream["name"] == STREAM)
+
+
+async def test_a_publication_is_announced(server: Server) -> None:
+    """Who listens to `/api/live` knows of a publication, and of its end, within 2 s of the engine."""
+    live = events(server.http, "/api/live")
+    assert stream_of(await first(live, bool))["status"] == "OFF_AIR"
+
+    async def announced(status: str) -> float:
+        await first(live, lambda data: stream_of(data)["status"] == status)
+        return time.monotonic()
+
+    async with card_publisher(server.rtmp_url(STREAM)):
+        waiting = asyncio.create_task(announced("ON_AIR"))
+        await server.wait_on_air(STREAM)
+        on_air_s = time.monotonic()
+        assert await waiting - on_air_s < ANNOUNCED_WITHIN_S
+    await server.wait_off_air(STREAM)
+    off_air_s = time.monotonic()
+    assert await announced("OFF_AIR") - off_air_s < ANNOUNCED_WITHIN_S
+
+
+async def test_the_figures_move(server: Server) -> None:
+    """The dashboard measures what is on air: bits in and out, a viewer, processor time, every link of the chain."""
+    token = (server.data_dir / "admin-token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    async with card_publisher(server.rtmp_url(STREAM)):
+        await server.wait_on_air(STREAM)
+        async with WhepViewer(server.http, STREAM) as viewer:
+            await viewer.wait_frames(1)
+
+            def moves(data: Any) -> bool:
+                samples, stream = data["samples"], stream_of(data)
+                ingress_bps = stream["ingress_bps"] or 0
+                return bool(
+                    stream["viewers"]["webrtc"] == 1
+                    and SMALL.bitrate_bps / 4 < ingress_bps < SMALL.bitrate_bps * 4
+                    and (samples["egress_bps"][0] or 0) > SMALL.bitrate_bps / 4
+                    and (samples["ingress_bps"][0] or 0) >= ingress_bps
+                    and (samples["cpu_percent"][0] or 0) > 0
+                    and all(lamp["state"] in ("ok", "waiting") for lamp in stream["links"])
+                )
+
+            data = await first(events(server.http, "/api/dashboard/live", headers), moves)
+            assert {process["name"] for process in data["server"]["processes"]} >= {"engine", "control", "posters"}
+            whole = (await server.http.get("/api/dashboard", headers=headers)).json()
+            assert data["samples"]["at"][0] in whole["samples"]["at"]
+    await server.wait_off_air(STREAM)
