@@ -265,7 +265,8 @@ def _processor(processor: ProcessorView, facts: StreamFacts) -> _Finding:
 
 def _processing(processor: ProcessorView, named: str) -> _Finding:
     if processor.state != "running":
-        return _Finding("unknown", f"{named} is {processor.state}.")
+        why = "." if processor.error is None else f": {processor.error.sentence}"
+        return _Finding("unknown", f"{named} is {processor.state}{why}")
     took, gave = processor.frames_in_moved, processor.frames_out_moved
     if took is None or gave is None:
         return _Finding("unknown", f"{named} has reported once so far.")

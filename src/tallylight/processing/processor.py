@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from tallylight.demo.pace import Backoff
 from tallylight.errors import TallylightError
 from tallylight.processing.frame import Frame, read_frame
-from tallylight.processing.ledger import Ledger
+from tallylight.processing.ledger import Ledger, State
 from tallylight.processing.publication import Encoding, Publication, PublishError
 from tallylight.processing.queue import FrameQueue, Picture, Sound
 from tallylight.processing.reporter import Reporter
@@ -143,8 +143,8 @@ class Processor:
         self._become("failed" if failed else "waiting", error)
         return SLOW_RETRY_S if failed else backoff.next_s()
 
-    def _become(self, state: str, error: TallylightError | None = None) -> None:
-        if not self.ledger.become(state, error):  # type: ignore[arg-type]
+    def _become(self, state: State, error: TallylightError | None = None) -> None:
+        if not self.ledger.become(state, error):
             return
         if error is None:
             log.info(f"processor_{state}", source=self._source)
