@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     internal_port: Port = 8081
     data_dir: Path = Path("data")
     public_ips: Annotated[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...], NoDecode] = ()
+    # Only these may say on whose behalf a request comes (X-Forwarded-For, X-Forwarded-Proto).
+    trusted_proxies: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode] = ()
     bootstrap_streams: Annotated[tuple[BootstrapStream, ...], NoDecode] = Field(default=(), repr=False)
     ice_servers: Annotated[tuple[IceServer, ...], Field(max_length=16)] = ()
     # Half an hour covers a streamer's restarted computer; beyond that it is another broadcast.
@@ -108,7 +110,7 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("public_ips", "webhook_allow_private", mode="before")
+    @field_validator("public_ips", "trusted_proxies", "webhook_allow_private", mode="before")
     @classmethod
     def _split_addresses(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -58,6 +58,11 @@ class DataDirectory:
         return self.root / "posters"
 
     @property
+    def playback_policy(self) -> Path:
+        """Who may play which stream, kept by the engine for its next start."""
+        return self.root / "playback-policy.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

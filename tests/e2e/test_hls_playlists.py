@@ -43,7 +43,7 @@ async def test_blocking_reload_answers_with_the_part_asked_for(server: Server, o
     for _ in range(5):
         number, part = parse_media((await server.http.get(url)).text).next_part()
         clock = Stopwatch()
-        answer = await server.http.get(url, params={"_HLS_msn": number, "_HLS_part": part})
+        answer = await server.http.get(_with(url, _HLS_msn=number, _HLS_part=part))
         assert answer.status_code == httpx.codes.OK
         assert parse_media(answer.text).next_part() > (number, part)
         assert clock.elapsed_s() < 0.6
@@ -55,7 +55,7 @@ async def test_blocking_reload_far_ahead_is_refused(server: Server, on_air: Publ
     number, _ = parse_media((await server.http.get(url)).text).next_part()
     for parameters in ({"_HLS_msn": number + 100}, {"_HLS_part": 0}, {"_HLS_msn": "x"}):
         clock = Stopwatch()
-        answer = await server.http.get(url, params=parameters)
+        answer = await server.http.get(_with(url, **parameters))
         assert answer.status_code == httpx.codes.BAD_REQUEST, parameters
         assert clock.elapsed_s() < 1
 
@@ -77,7 +77,7 @@ async def test_delta_update_stands_for_the_whole_playlist(server: Server, on_air
         number, part = before.next_part()
         at = {"_HLS_msn": number, "_HLS_part": part}
         whole, delta = await asyncio.gather(
-            server.http.get(url, params=at), server.http.get(url, params={**at, "_HLS_skip": "YES"})
+            server.http.get(_with(url, **at)), server.http.get(_with(url, **at, _HLS_skip="YES"))
         )
         assert delta.headers["content-type"] == "application/vnd.apple.mpegurl"
         read = parse_media(delta.text)
@@ -106,6 +106,10 @@ async def test_nothing_on_air_is_a_problem_document(server: Server) -> None:
     assert answer.status_code == httpx.codes.NOT_FOUND
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == "nothing_on_air"
+
+
+def _with(url: str, **directives: int | str) -> httpx.URL:
+    return httpx.URL(url).copy_merge_params(directives)
 
 
 async def _media_url(http: httpx.AsyncClient) -> str:

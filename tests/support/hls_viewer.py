@@ -26,6 +26,7 @@ class HlsRecorder:
 
     http: httpx.AsyncClient
     stream: str = "main"
+    token: str | None = None
     playlists: list[MediaPlaylist] = field(default_factory=list)
     media: dict[str, bytes] = field(default_factory=dict)
     refusals: list[int] = field(default_factory=list)
@@ -33,7 +34,7 @@ class HlsRecorder:
 
     async def __aenter__(self) -> HlsRecorder:
         self.media_url = await wait_until(
-            lambda: media_playlist_url(self.http, self.stream),
+            lambda: media_playlist_url(self.http, self.stream, self.token),
             10,
             "a multivariant playlist",
             (httpx.HTTPError, IndexError),
@@ -79,7 +80,8 @@ class HlsRecorder:
         if self.playlists and not self.playlists[-1].ended:
             number, part = self.playlists[-1].next_part()
             parameters = {"_HLS_msn": number, "_HLS_part": part}
-        answer = await self.http.get(self.media_url, params=parameters)
+        # The address has a query of its own: the viewer's session.
+        answer = await self.http.get(httpx.URL(self.media_url).copy_merge_params(parameters))
         if answer.status_code != httpx.codes.OK:
             self.refusals.append(answer.status_code)
             await asyncio.sleep(_RETRY_S)
@@ -99,9 +101,9 @@ class HlsRecorder:
                     self.media[uri] = media.content
 
 
-async def media_playlist_url(http: httpx.AsyncClient, stream: str = "main") -> str:
-    """URL of the first variant's media playlist."""
-    answer = await http.get(f"/hls/{stream}/index.m3u8")
+async def media_playlist_url(http: httpx.AsyncClient, stream: str = "main", token: str | None = None) -> str:
+    """URL of the first variant's media playlist, which is one viewer's own."""
+    answer = await http.get(f"/hls/{stream}/index.m3u8", params={"token": token} if token else None)
     answer.raise_for_status()
     return urljoin(str(answer.url), parse_multivariant(answer.text)[0].uri)
 

@@ -64,6 +64,7 @@ class WhepViewer:
 
     http: httpx.AsyncClient
     stream: str
+    token: str | None = None
     frames: list[SeenFrame] = field(default_factory=list)
     sound: Sound = field(default_factory=Sound)
     location: str = ""
@@ -86,7 +87,7 @@ class WhepViewer:
             receiver = self.connection.addTransceiver(kind, direction="recvonly").receiver
             self.clocks[kind] = RtpClock.watching(receiver, rate_hz)
         await self.connection.setLocalDescription(await self.connection.createOffer())
-        answer = await post_sdp(self.http, f"/whep/{self.stream}", self.connection.localDescription.sdp)
+        answer = await post_sdp(self.http, f"/whep/{self.stream}", self.connection.localDescription.sdp, self.token)
         if answer.status_code != httpx.codes.CREATED:
             await self.leave()
             raise AssertionError(f"WHEP answered {answer.status_code}: {answer.text}")
@@ -194,9 +195,9 @@ class WhipPublisher:
         await self.connection.close()
 
 
-async def post_sdp(http: httpx.AsyncClient, path: str, sdp: str, key: str | None = None) -> httpx.Response:
-    """The POST of WHIP and WHEP (RFC 9725 section 4.2)."""
-    headers = {"Content-Type": "application/sdp"} | ({"Authorization": f"Bearer {key}"} if key else {})
+async def post_sdp(http: httpx.AsyncClient, path: str, sdp: str, bearer: str | None = None) -> httpx.Response:
+    """The POST of WHIP and WHEP (RFC 9725 section 4.2); `bearer` is a stream key or a playback token."""
+    headers = {"Content-Type": "application/sdp"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
     return await http.post(path, content=sdp.encode(), headers=headers)
 
 

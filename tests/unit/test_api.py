@@ -50,7 +50,7 @@ async def test_create_shows_the_key_once(admin: httpx.AsyncClient, api: httpx.As
 async def test_a_stream_off_air_has_every_field(api: httpx.AsyncClient) -> None:
     stream = (await api.get("/api/streams/main")).json()
     assert stream["status"] == "OFF_AIR"
-    assert stream["viewers"] == {"webrtc": 0}
+    assert stream["viewers"] == {"webrtc": 0, "hls": 0}
     assert stream["tracks"] == []
     assert stream["playback"]["webrtc"]["playable"] is False
     for field in ("stream_type", "session", "started_at", "last_end", "media_age_ms"):

@@ -37,6 +37,8 @@ def test_lists_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RTMP_PORT", "8080", "TALLYLIGHT_HTTP_PORT and TALLYLIGHT_RTMP_PORT are both 8080"),
         ("BIND", "localhost", "TALLYLIGHT_BIND"),
         ("PUBLIC_IPS", "192.0.2.1,nowhere", "TALLYLIGHT_PUBLIC_IPS"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "TALLYLIGHT_TRUSTED_PROXIES"),
+        ("TRUSTED_PROXIES", "localhost", "TALLYLIGHT_TRUSTED_PROXIES"),
         ("BOOTSTRAP_STREAMS", "main", "name:key"),
         ("BOOTSTRAP_STREAMS", "Main:k", "a stream name has"),
         ("BOOTSTRAP_STREAMS", "main:a/b", "a stream key has"),

@@ -64,18 +64,22 @@ def test_log_lines_for_people(line: str, text: str) -> None:
     assert for_people(line).endswith(text)
 
 
-def test_the_engine_configuration_is_as_agreed_and_private(short_path: Path) -> None:
+def test_the_engine_configuration_is_as_agreed_and_private(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = prepare(short_path / "data")
     data.run.mkdir()
+    monkeypatch.setenv("TALLYLIGHT_TRUSTED_PROXIES", "127.0.0.1, 2001:db8::/32")
     path = write_engine_config(Settings(data_dir=data.root), data)
     assert path.stat().st_mode & 0o777 == 0o600
     config = json.loads(path.read_text())
     assert config["http_bind"] == "0.0.0.0:8080"
     assert config["engine_socket"] == str(data.engine_socket)
     assert config["exit_when_stdin_closes"] is True
+    assert config["trusted_proxies"] == ["127.0.0.1/32", "2001:db8::/32"]
+    # Not among what `run/` loses at every start: private streams stay private.
+    assert Path(config["policy_file"]).parent == data.root
     assert set(config) == {
         *("http_bind", "webrtc_bind", "rtmp_bind", "public_ips", "ice_servers", "engine_socket", "control_socket"),
-        *("web_dir", "exit_when_stdin_closes", "audit_nonces"),
+        *("policy_file", "trusted_proxies", "web_dir", "exit_when_stdin_closes", "audit_nonces"),
     }
 
 

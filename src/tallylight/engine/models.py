@@ -57,7 +57,7 @@ class StreamStatus(_Border):
     media_age_ms: float | None = None
     last_end: str | None = None
     tracks: tuple[Track, ...] = ()
-    viewers: dict[str, int] = Field(default_factory=lambda: {"webrtc": 0})
+    viewers: dict[str, int] = Field(default_factory=lambda: {"webrtc": 0, "hls": 0})
     playback: Playback
     ledger: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
 

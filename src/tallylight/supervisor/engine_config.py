@@ -23,6 +23,8 @@ def write_engine_config(settings: Settings, data: DataDirectory) -> Path:
         "ice_servers": [server.model_dump() for server in settings.ice_servers],
         "engine_socket": str(data.engine_socket),
         "control_socket": str(data.control_socket),
+        "policy_file": str(data.playback_policy),
+        "trusted_proxies": [str(network) for network in settings.trusted_proxies],
         "web_dir": str(web_directory()),
         "exit_when_stdin_closes": True,
         "audit_nonces": settings.audit_nonces,

@@ -4,6 +4,7 @@ use crate::Engine;
 use crate::http::body::{self, Body, empty, full};
 use crate::http::path::PlainPath;
 use crate::http::problem::{Code, Problem};
+use crate::playback::{self, MAX_POLICY_BYTES, ReplaceError};
 use crate::process;
 use crate::status::{Ledgers, seconds, stream_status};
 use bytes::Bytes;
@@ -38,7 +39,7 @@ pub async fn serve(engine: Arc<Engine>, listener: UnixListener, mut shutdown: wa
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let (engine, shutdown) = (engine.clone(), shutdown.clone());
-                async move { Ok::<_, Infallible>(answer(&engine, &request, shutdown).await) }
+                async move { Ok::<_, Infallible>(answer(&engine, request, shutdown).await) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new());
@@ -49,11 +50,12 @@ pub async fn serve(engine: Arc<Engine>, listener: UnixListener, mut shutdown: wa
     }
 }
 
-async fn answer(engine: &Arc<Engine>, request: &Request<Incoming>, shutdown: watch::Receiver<bool>) -> Response<Body> {
+async fn answer(engine: &Arc<Engine>, request: Request<Incoming>, shutdown: watch::Receiver<bool>) -> Response<Body> {
     let Some(path) = PlainPath::parse(request.uri().path()) else { return Problem::not_found().response() };
     let segments: Vec<&str> = path.segments().collect();
     let get = request.method() == Method::GET;
     let delete = request.method() == Method::DELETE;
+    let put = request.method() == Method::PUT;
     match segments[..] {
         ["v1", "health"] if get => json_answer(&health(engine)),
         ["v1", "streams"] if get => {
@@ -73,6 +75,7 @@ async fn answer(engine: &Arc<Engine>, request: &Request<Incoming>, shutdown: wat
             done(closed, || Problem::new(Code::NothingOnAir, "Nobody is publishing on this stream."))
         }
         ["v1", "streams", name, "tap"] if get => engine.taps.open(engine.streams.get(name), shutdown),
+        ["v1", "policy"] if put => set_policy(engine, request.into_body()).await.unwrap_or_else(Problem::response),
         ["v1", "sessions"] if get => json_answer(&json!({"sessions": sessions(engine).await})),
         ["v1", "sessions", id] if delete => {
             done(close_session(engine, id).await, || Problem::new(Code::SessionUnknown, "There is no such session."))
@@ -82,9 +85,34 @@ async fn answer(engine: &Arc<Engine>, request: &Request<Incoming>, shutdown: wat
         ["v1", "health" | "streams" | "sessions" | "statistics" | "events"]
         | ["v1", "streams", _]
         | ["v1", "streams", _, "tap"] => Problem::method_not_allowed("GET").response(),
+        ["v1", "policy"] => Problem::method_not_allowed("PUT").response(),
         ["v1", "sessions", _] | ["v1", "streams", _, "publisher"] => Problem::method_not_allowed("DELETE").response(),
         _ => Problem::not_found().response(),
     }
+}
+
+/// Puts a playback policy in force and ends what it no longer allows.
+async fn set_policy(engine: &Arc<Engine>, body: Incoming) -> Result<Response<Body>, Problem> {
+    let document = body::receive(body, MAX_POLICY_BYTES).await?;
+    let replaced = engine.gate.replace(document).await;
+    if let Err(ReplaceError::Invalid(error)) = replaced {
+        return Err(Problem::new(Code::PolicyInvalid, format!("The playback policy cannot be used: {error}.")));
+    }
+    let revoked = playback::enforce(engine).await;
+    engine.events.emit(
+        "playback_policy_set",
+        &[
+            ("private_streams", engine.gate.policy().private_streams().into()),
+            ("whep_ended", revoked.whep.into()),
+            ("hls_ended", revoked.hls.into()),
+        ],
+    );
+    replaced.map_err(|error| {
+        tracing::error!(%error, "playback_policy_not_kept");
+        let detail = format!("The playback policy is in force, but will be lost when the engine restarts: {error}.");
+        Problem::new(Code::PolicyNotKept, detail)
+    })?;
+    Ok(no_content())
 }
 
 fn status(engine: &Engine, stream: &Stream) -> Value {
@@ -113,7 +141,9 @@ fn health(engine: &Engine) -> Value {
 
 async fn close_session(engine: &Engine, id: &str) -> bool {
     let peer = id.to_owned();
-    engine.sessions.close(id) || engine.with_peers(move |peers| peers.close(&peer)).await.unwrap_or(false)
+    engine.sessions.close(id)
+        || engine.hls.viewers.close(id)
+        || engine.with_peers(move |peers| peers.close(&peer)).await.unwrap_or(false)
 }
 
 async fn sessions(engine: &Engine) -> Vec<Value> {
@@ -133,7 +163,14 @@ async fn sessions(engine: &Engine) -> Vec<Value> {
             "packets": session.packets, "bytes": session.bytes,
         })
     });
-    rtmp.chain(webrtc).collect()
+    let hls = engine.hls.viewers.all(Instant::now()).into_iter().map(|session| {
+        json!({
+            "id": session.id, "kind": "hls", "stream": session.stream, "state": session.state,
+            "age_s": seconds(session.age), "remote": session.remote.to_string(),
+            "packets": session.requests, "bytes": session.bytes,
+        })
+    });
+    rtmp.chain(webrtc).chain(hls).collect()
 }
 
 fn statistics(engine: &Engine) -> Value {
@@ -208,9 +245,10 @@ fn json_answer(value: &Value) -> Response<Body> {
 }
 
 fn done(done: bool, problem: impl FnOnce() -> Problem) -> Response<Body> {
-    if !done {
-        return problem().response();
-    }
+    if done { no_content() } else { problem().response() }
+}
+
+fn no_content() -> Response<Body> {
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response

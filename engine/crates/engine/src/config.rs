@@ -1,5 +1,6 @@
 //! The configuration file of `docs/engine-api.md`, written by the supervisor and checked here.
 
+use crate::http::client::TrustedProxies;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,12 @@ pub struct Config {
     /// Built pages; when missing, `/` answers with a sentence.
     #[serde(default)]
     pub web_dir: Option<PathBuf>,
+    /// The playback policy is kept here between two runs; without it, every start begins with everything public.
+    #[serde(default)]
+    pub policy_file: Option<PathBuf>,
+    /// Networks of reverse proxies whose `X-Forwarded-*` headers count.
+    #[serde(default)]
+    pub trusted_proxies: TrustedProxies,
     #[serde(default)]
     pub exit_when_stdin_closes: bool,
     /// Remember every SRTP nonce and stop on the first one used twice (for tests; costs memory).
@@ -172,6 +179,7 @@ mod tests {
     fn the_documented_file_is_accepted() {
         let config = Config::parse(&example(
             r#", "public_ips": ["192.0.2.1"], "web_dir": "/web", "exit_when_stdin_closes": true, "audit_nonces": false,
+               "policy_file": "/data/policy.json", "trusted_proxies": ["127.0.0.1", "10.0.0.0/8", "2001:db8::/32"],
                "ice_servers": [{"urls": ["stun:stun.example.org:3478"], "username": null, "credential": null}]"#,
         ))
         .expect("documented example");
@@ -183,6 +191,7 @@ mod tests {
         for change in [
             r#", "unknown_field": 1"#,
             r#", "public_ips": ["nowhere"]"#,
+            r#", "trusted_proxies": ["10.0.0.0/99"]"#,
             r#", "ice_servers": [{"urls": ["http://example.org"]}]"#,
             r#", "ice_servers": [{"urls": ["stun:a\"; rel=\"x"]}]"#,
             r#", "ice_servers": [{"urls": ["turn:a"], "username": "a b"}]"#,

@@ -2,6 +2,7 @@
 
 use crate::hls::HlsStore;
 use crate::peers::Peers;
+use crate::playback::{Admitted, Gate};
 use crate::sessions::Sessions;
 use crate::status::Surroundings;
 use crate::tap::Taps;
@@ -22,6 +23,10 @@ pub struct Engine {
     /// RTMP peers; WebRTC keeps its own.
     pub sessions: Sessions,
     pub hls: HlsStore,
+    /// Who may play.
+    pub gate: Arc<Gate>,
+    /// WHEP sessions with what they were let in by.
+    pub admitted: Admitted,
     pub taps: Taps,
     /// WebRTC, once its socket is bound (its events need this context first).
     pub peers: OnceLock<Arc<dyn Peers>>,
@@ -37,10 +42,13 @@ impl Engine {
     pub fn new(config: Config) -> Arc<Engine> {
         let counters = Arc::new(Counters::default());
         let events = Arc::new(EventLog::new());
+        let gate = Arc::new(Gate::open(config.policy_file.clone()));
         Arc::new(Engine {
             streams: Arc::new(Streams::new(unix_milliseconds(SystemTime::now()))),
             admission: Admission::new(&config.control_socket, counters.clone()),
-            hls: HlsStore::new(events.clone(), counters.clone()),
+            hls: HlsStore::new(events.clone(), counters.clone(), gate.clone()),
+            gate,
+            admitted: Admitted::default(),
             taps: Taps::new(events.clone(), counters.clone()),
             events,
             counters,
@@ -66,7 +74,7 @@ impl Engine {
     }
 
     pub fn surroundings(&self, snapshot: &StreamSnapshot) -> Surroundings {
-        Surroundings { webrtc_viewers: self.viewers.of(&snapshot.name), hls_ready: self.hls_ready(snapshot) }
+        Surroundings { viewers: self.viewers.of(&snapshot.name), hls_ready: self.hls_ready(snapshot) }
     }
 }
 

@@ -56,6 +56,10 @@ counters! {
     hls_bytes => "hls.bytes",
     /// Gauge: requests that wait for the next part or playlist.
     hls_held => "hls.held",
+    /// Viewers of private streams who were not let in.
+    playback_refused => "playback.refused",
+    /// Sessions that a new policy ended.
+    playback_revoked => "playback.revoked",
     /// Gauge: readers of `/v1/streams/{name}/tap`.
     tap_open => "tap.open",
     tap_bytes => "tap.bytes",

@@ -5,6 +5,7 @@
 //!            http  front: /whip /whep /hls /live and pages here, the rest proxied to the control plane
 //!            api   engine API on the Unix socket: streams, sessions, statistics, events
 //!            rtmp  ingest on tcp/1935        hls  packager per stream        transcode  AAC -> Opus
+//!            playback  who may play: the policy, tokens, and who was let in
 //!            tap   endless MP4 of a stream for programs on this host
 //!            watcher  notices media that stops and starts, closes what stays silent
 //! ```
@@ -20,6 +21,7 @@ pub mod http;
 pub mod listeners;
 pub mod logging;
 pub mod peers;
+pub mod playback;
 pub mod process;
 pub mod rtmp;
 pub mod sessions;

@@ -31,6 +31,8 @@ pub trait Peers: Send + Sync {
     fn patch(&self, session: &str, fragment: &str, if_match: &str) -> Result<Patched, PatchError>;
     /// False when there is no such session.
     fn close(&self, session: &str) -> bool;
+    /// Closes a viewer's session because it may no longer watch. False when there is no such session.
+    fn revoke(&self, session: &str) -> bool;
     /// Whether a session exists, and whether it publishes. Never waits.
     fn publishes(&self, session: &str) -> Option<bool>;
     fn sessions(&self) -> Vec<SessionStatistics>;
@@ -61,6 +63,10 @@ impl Peers for WebRtc {
 
     fn close(&self, session: &str) -> bool {
         WebRtc::close(self, session)
+    }
+
+    fn revoke(&self, session: &str) -> bool {
+        WebRtc::revoke(self, session)
     }
 
     fn publishes(&self, session: &str) -> Option<bool> {

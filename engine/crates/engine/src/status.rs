@@ -1,6 +1,7 @@
 //! What is true about a stream, as the JSON of `docs/engine-api.md`: pure functions over snapshots.
 
 use crate::timestamps::rfc3339;
+use crate::viewers::ViewerCount;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -97,7 +98,7 @@ pub fn hls_playability(tracks: Option<&TrackSet>, ready: bool) -> Playability {
 /// What is known about a stream beside its own snapshot.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Surroundings {
-    pub webrtc_viewers: u64,
+    pub viewers: ViewerCount,
     pub hls_ready: bool,
 }
 
@@ -137,7 +138,7 @@ pub fn stream_status(snapshot: &StreamSnapshot, ledgers: &Ledgers, around: Surro
         "media_age_ms": media_age_ms(snapshot, now),
         "last_end": snapshot.last_end.map(EndReason::code),
         "tracks": tracks_json(snapshot),
-        "viewers": {"webrtc": around.webrtc_viewers},
+        "viewers": around.viewers,
         "playback": {
             "webrtc": webrtc_playability(tracks),
             "hls": hls_playability(tracks, around.hls_ready),
@@ -160,7 +161,7 @@ pub fn live_state(snapshot: &StreamSnapshot, around: Surroundings, now: Instant)
         "media_age_ms": media_age_ms(snapshot, now),
         "last_end": snapshot.last_end.map(EndReason::code),
         "epoch": snapshot.epoch,
-        "viewers": around.webrtc_viewers,
+        "viewers": around.viewers.sum(),
         "started_at": publisher.map(|publisher| rfc3339(publisher.started_at)),
         "stream_type": publisher.map(|publisher| publisher.protocol.stream_type()),
         "tracks": tracks_json(snapshot),
@@ -376,11 +377,12 @@ mod tests {
         let now = Instant::now();
         let publication = publish(&stream, now);
         publication.push(unit(now), now);
-        let around = Surroundings { webrtc_viewers: 3, hls_ready: true };
+        let around = Surroundings { viewers: ViewerCount { webrtc: 3, hls: 2 }, hls_ready: true };
         let status = stream_status(&stream.snapshot(), &Ledgers::of(&stream), around, now);
         assert_eq!(status["status"], "ON_AIR");
         assert_eq!(status["stream_type"], "RTMP_STREAM");
-        assert_eq!(status["viewers"]["webrtc"], 3);
+        assert_eq!(status["viewers"], json!({"webrtc": 3, "hls": 2}));
+        assert_eq!(live_state(&stream.snapshot(), around, now)["viewers"], 5);
         assert_eq!(status["tracks"][0]["width"], 1280);
         assert_eq!(status["playback"]["hls"]["playable"], true);
         assert_eq!(status["ledger"]["ingest"]["out"]["access_units"], 1);

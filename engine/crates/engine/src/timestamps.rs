@@ -16,6 +16,11 @@ pub fn unix_milliseconds(at: SystemTime) -> u64 {
     u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Whole seconds since 1970 (`NumericDate` of tokens). Times before read as 0.
+pub fn unix_seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// Year, month and day of a day count since 1970-01-01 in the proleptic Gregorian calendar.
 ///
 /// Counts in years that start on the first of March, so that the leap day is the last one.

@@ -43,7 +43,7 @@ pub async fn run(engine: Arc<Engine>, mut shutdown: watch::Receiver<bool>) {
         count = count.wrapping_add(u32::from(ticked));
         if ticked && count % COUNT_VIEWERS_EVERY == 1 {
             let sessions = engine.with_peers(|peers| peers.sessions()).await;
-            engine.viewers.count(sessions.unwrap_or_default());
+            engine.viewers.count(sessions.unwrap_or_default(), engine.hls.viewers.count(Instant::now()));
         }
         let changed = engine.streams.all().iter().fold(false, |changed, stream| {
             let snapshot = stream.snapshot();

@@ -1,8 +1,8 @@
 //! The binary as the supervisor sees it: how it refuses to start, how it says that it has, how it ends.
 
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -149,4 +149,25 @@ fn it_tells_its_version() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
     let wrong = Command::new(env!("CARGO_BIN_EXE_tallylight-engine")).arg("--nonsense").status().expect("the binary");
     assert_eq!(wrong.code(), Some(2));
+}
+
+#[test]
+fn a_private_stream_stays_private_over_a_restart() {
+    let directory = Directory::new();
+    let policy = directory.0.join("policy.json");
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    let private = json!({"streams": {"main": {"visibility": "private", "playback_key": key}}}).to_string();
+    for (kept, status) in [(private.as_str(), "401"), ("half a fi", "503"), (r#"{"streams":{}}"#, "404")] {
+        std::fs::write(&policy, kept).expect("a writable file");
+        let mut process = Process::start(&directory.config(json!({"policy_file": policy})));
+        let address = process.wait_for("engine_started")["http"].as_str().expect("an address").to_owned();
+        let mut socket = TcpStream::connect(address).expect("it listens");
+        let request = "GET /hls/main/index.m3u8 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        socket.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("it answers");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{kept}: {answer}");
+        drop(process.stdin.take());
+        assert!(process.end().0.success());
+    }
 }

@@ -330,12 +330,20 @@ impl WebRtc {
 
     /// Ends a session. False if there is none by that id.
     pub fn close(&self, session: &str) -> bool {
+        self.close_because(session, CloseReason::PeerClosed)
+    }
+
+    /// Ends a viewer's session because it may no longer watch. False if there is none by that id.
+    pub fn revoke(&self, session: &str) -> bool {
+        self.close_because(session, CloseReason::AccessRevoked)
+    }
+
+    fn close_because(&self, session: &str, reason: CloseReason) -> bool {
         if !lock(&self.0.sessions).contains_key(session) {
             return false;
         }
         let (reply, answer) = sync_channel(1);
-        let command =
-            Command::Close { session: session.to_owned(), reason: CloseReason::PeerClosed, reply: Some(reply) };
+        let command = Command::Close { session: session.to_owned(), reason, reply: Some(reply) };
         self.send(command).is_ok() && answer.recv_timeout(REPLY_TIMEOUT).unwrap_or(false)
     }
 

@@ -39,6 +39,8 @@ pub enum CloseReason {
     CodecChanged,
     /// The stream ended this publisher.
     Ended(EndReason),
+    /// The viewer may no longer watch this stream.
+    AccessRevoked,
     /// str0m gave up on it.
     ProtocolError,
     Shutdown,
@@ -52,6 +54,7 @@ impl CloseReason {
             CloseReason::ConsentLost => "consent_lost",
             CloseReason::CodecChanged => "codec_changed",
             CloseReason::Ended(reason) => reason.code(),
+            CloseReason::AccessRevoked => "access_revoked",
             CloseReason::ProtocolError => "protocol_error",
             CloseReason::Shutdown => "shutdown",
         }

@@ -518,6 +518,7 @@ fn end_reason(reason: CloseReason) -> EndReason {
     match reason {
         CloseReason::PeerClosed => EndReason::Finished,
         CloseReason::Ended(reason) => reason,
+        CloseReason::AccessRevoked => EndReason::Removed,
         CloseReason::ProtocolError | CloseReason::CodecChanged => EndReason::ProtocolError,
         CloseReason::NeverConnected | CloseReason::ConsentLost => EndReason::ConnectionLost,
         CloseReason::Shutdown => EndReason::Shutdown,

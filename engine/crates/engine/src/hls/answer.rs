@@ -1,15 +1,19 @@
 //! Requests below `/hls/`: playlists, held until they have what was asked for, and media.
 
+use super::viewers::{NoSession, Visit};
 use super::{HlsStore, Packaged};
+use crate::context::random_id;
 use crate::http::front::{cors_preflight, open_to_all};
 use crate::http::problem::{Code, Problem};
-use crate::http::{Body, full};
+use crate::http::{Body, full, token};
+use crate::playback::Grant;
 use crate::status::{codec_string, hls_playability};
 use bytes::Bytes;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tallylight_hls::{Found, MAX_HOLD_S, Reload, ReloadQuery, Resource, Snapshot, Variant, multivariant};
 use tallylight_media::{Kind, StreamSnapshot};
 
@@ -21,9 +25,28 @@ const MAX_HOLD: Duration = Duration::from_secs(MAX_HOLD_S);
 const CACHE_BLOCKING: &str = "public, max-age=24";
 const CACHE_LIVE: &str = "no-cache";
 const CACHE_MEDIA: &str = "public, max-age=86400, immutable";
+/// The multivariant playlist has the id of one viewer in it; private media is nobody else's.
+const CACHE_NOTHING: &str = "private, no-store";
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 const MP4: &str = "video/mp4";
+
+/// What is asked for below `/hls/`, and by whom.
+pub struct HlsRequest<'a> {
+    pub method: &'a Method,
+    /// What follows `/hls/`, percent-decoded.
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub headers: &'a HeaderMap,
+    pub remote: IpAddr,
+}
+
+/// The parts of a path below `/hls/`: `NAME/FILE`, or `NAME/~SESSION/FILE` on a private stream.
+struct Place<'a> {
+    stream: &'a str,
+    session: Option<&'a str>,
+    resource: Resource,
+}
 
 /// A body with what its headers say.
 struct Content {
@@ -33,17 +56,17 @@ struct Content {
 }
 
 impl HlsStore {
-    /// Answers a request below `/hls/`; `path` is what follows that prefix, percent-decoded.
-    pub async fn answer(&self, method: &Method, path: &str, query: Option<&str>) -> Response<Body> {
+    /// Answers a request below `/hls/`.
+    pub async fn answer(&self, request: HlsRequest<'_>) -> Response<Body> {
         self.counters.hls_requests.increment();
-        match *method {
+        match *request.method {
             Method::GET | Method::HEAD => {}
-            Method::OPTIONS => return cors_preflight("GET, HEAD, OPTIONS", "Range, Cache-Control"),
+            Method::OPTIONS => return cors_preflight("GET, HEAD, OPTIONS", "Authorization, Range, Cache-Control"),
             _ => return open_to_all(Problem::method_not_allowed("GET, HEAD, OPTIONS").response()),
         }
-        let response = match self.content(path, query.unwrap_or_default()).await {
+        let response = match self.content(&request).await {
             Ok(content) => {
-                if *method == Method::GET {
+                if *request.method == Method::GET {
                     self.counters.hls_bytes.add(content.bytes.len() as u64);
                 }
                 content.response()
@@ -53,35 +76,91 @@ impl HlsStore {
         open_to_all(response)
     }
 
-    async fn content(&self, path: &str, query: &str) -> Result<Content, Problem> {
-        let (name, file) = path.split_once('/').ok_or_else(Problem::not_found)?;
-        let resource = Resource::parse(file).ok_or_else(Problem::not_found)?;
-        let packaged = self.get(name).ok_or_else(nothing_on_air)?;
-        match resource {
-            Resource::Multivariant => self.multivariant(packaged).await,
-            Resource::Media => self.media(packaged, query).await,
-            Resource::Init(_) | Resource::Segment(_) | Resource::Part { .. } => self.bytes(packaged, resource).await,
+    async fn content(&self, request: &HlsRequest<'_>) -> Result<Content, Problem> {
+        let place = Place::parse(request.path).ok_or_else(Problem::not_found)?;
+        if place.resource == Resource::Multivariant {
+            return self.enter(request, place.stream).await;
         }
+        let visit = self.visit(request, &place)?;
+        let packaged = self.get(place.stream).ok_or_else(nothing_on_air)?;
+        let mut content = match place.resource {
+            Resource::Media => self.media(packaged, request.query.unwrap_or_default()).await?,
+            resource => self.bytes(packaged, resource).await?,
+        };
+        // It may have been held for seconds; whom a new policy shuts out gets nothing more.
+        let over = visit.as_ref().is_some_and(Visit::is_over);
+        if over || (place.session.is_none() && !self.gate.policy().allows(place.stream, &Grant::PUBLIC)) {
+            return Err(token::revoked());
+        }
+        if let Some(visit) = visit.filter(|_| *request.method == Method::GET) {
+            visit.sent(content.bytes.len());
+        }
+        if place.session.is_some() {
+            content.cache_control = CACHE_NOTHING;
+        }
+        Ok(content)
     }
 
-    /// For somebody who wants to start: only while a publisher is there.
-    async fn multivariant(&self, packaged: Packaged) -> Result<Content, Problem> {
+    /// The session of a request for playlists and media. None for media of a public stream, which is the same for all, and for playlist
+    /// requests that cannot be counted.
+    fn visit(&self, request: &HlsRequest<'_>, place: &Place<'_>) -> Result<Option<Visit>, Problem> {
+        let playlist = place.resource == Resource::Media;
+        let now = Instant::now();
+        let policy = self.gate.policy();
+        let outcome = if let Some(session) = place.session {
+            self.viewers.visit(session, place.stream, playlist, &policy, now).map(Some)
+        } else {
+            // Without a session there is only what everybody may have.
+            token::admit(&self.gate, &self.counters, place.stream, None)?;
+            match session_of(request.query).filter(|_| playlist) {
+                Some(session) => self.viewers.count_in(session, place.stream, request.remote, now),
+                None => Ok(None),
+            }
+        };
+        outcome.map_err(|error| match error {
+            NoSession::Unknown => token::session_over(),
+            NoSession::Ended => token::revoked(),
+        })
+    }
+
+    /// The multivariant playlist: for somebody who wants to start, so only while a publisher is there. It names the viewer's own media
+    /// playlist, in a query while media is for all (its relative addresses are then shared), in the path on a private
+    /// stream (so that they stay below the session).
+    async fn enter(&self, request: &HlsRequest<'_>, stream: &str) -> Result<Content, Problem> {
+        let presented = token::presented(request.headers, request.query);
+        let grant = token::admit(&self.gate, &self.counters, stream, presented)?;
+        let packaged = self.get(stream).ok_or_else(nothing_on_air)?;
+        let session = random_id();
+        let media = Resource::Media;
+        let uri = if grant.is_private() { format!("~{session}/{media}") } else { format!("{media}?session={session}") };
+        let text = self.multivariant(packaged, &uri).await?;
+        if !self.gate.policy().allows(stream, &grant) {
+            return Err(token::revoked());
+        }
+        let opens = grant.is_private() && *request.method == Method::GET;
+        if opens && !self.viewers.open(&session, stream, grant, request.remote, Instant::now()) {
+            let detail = "This server has as many viewers over HLS as it takes; try again later.";
+            return Err(Problem::new(Code::TooManySessions, detail).retry_after(5));
+        }
+        Ok(Content { bytes: text.into(), content_type: PLAYLIST, cache_control: CACHE_NOTHING })
+    }
+
+    async fn multivariant(&self, packaged: Packaged, media_uri: &str) -> Result<String, Problem> {
         let source = packaged.stream.clone();
-        let text = self
-            .wait(packaged, |snapshot| {
-                let stream = source.snapshot();
-                if stream.publisher.is_none() {
-                    return Some(Err(nothing_on_air()));
-                }
-                let playability = hls_playability(stream.tracks.as_deref(), true);
-                if playability.code == Some("codec_not_hls") {
-                    let reason = playability.reason.unwrap_or_default();
-                    return Some(Err(Problem::new(Code::CodecNotPlayable, reason)));
-                }
-                snapshot.is_playable().then(|| variant(snapshot, &stream)).flatten().map(|it| Ok(multivariant(&it)))
-            })
-            .await?;
-        Ok(Content { bytes: text.into(), content_type: PLAYLIST, cache_control: CACHE_LIVE })
+        let look = |snapshot: &Arc<Snapshot>| {
+            let stream = source.snapshot();
+            if stream.publisher.is_none() {
+                return Some(Err(nothing_on_air()));
+            }
+            let playability = hls_playability(stream.tracks.as_deref(), true);
+            if playability.code == Some("codec_not_hls") {
+                let reason = playability.reason.unwrap_or_default();
+                return Some(Err(Problem::new(Code::CodecNotPlayable, reason)));
+            }
+            let variant = snapshot.is_playable().then(|| variant(snapshot, &stream)).flatten()?;
+            Some(Ok(multivariant(&variant, media_uri)))
+        };
+        self.wait(packaged, look).await
     }
 
     async fn media(&self, packaged: Packaged, query: &str) -> Result<Content, Problem> {
@@ -146,6 +225,25 @@ impl HlsStore {
             Err(_) => Err(try_again("No new media came while this request was held.")),
         }
     }
+}
+
+impl Place<'_> {
+    fn parse(path: &str) -> Option<Place<'_>> {
+        let (stream, file) = path.split_once('/')?;
+        let (session, file) = match file.strip_prefix('~') {
+            Some(below) => below.split_once('/').map(|(session, file)| (Some(session), file))?,
+            None => (None, file),
+        };
+        let resource = Resource::parse(file)?;
+        // The entry is where sessions come from.
+        let entry_below_session = session.is_some() && resource == Resource::Multivariant;
+        (!entry_below_session).then_some(Place { stream, session, resource })
+    }
+}
+
+/// `session=ID` of the query.
+fn session_of(query: Option<&str>) -> Option<&str> {
+    query?.split('&').find_map(|pair| pair.strip_prefix("session="))
 }
 
 impl Content {

@@ -10,9 +10,13 @@ mod answer;
 mod packager;
 #[cfg(test)]
 mod tests;
+mod viewers;
+
+pub use answer::HlsRequest;
 
 pub(crate) use packager::own_tracks;
 
+use crate::playback::Gate;
 use crate::{Counters, EventLog};
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -20,6 +24,7 @@ use std::time::{Duration, SystemTime};
 use tallylight_hls::Snapshot;
 use tallylight_media::Stream;
 use tokio::sync::{Semaphore, watch};
+pub use viewers::{HlsSession, HlsViewers};
 
 /// Requests held at the same time, all streams together. Each costs a connection's memory (about 20 KB), so
 /// this is 80 MB. At five parts a second a viewer of LL-HLS has one or two held nearly all the time.
@@ -32,6 +37,8 @@ const SEQUENCE_ORIGIN: Duration = Duration::from_secs(1_577_836_800);
 pub struct HlsStore {
     events: Arc<EventLog>,
     counters: Arc<Counters>,
+    gate: Arc<Gate>,
+    pub viewers: Arc<HlsViewers>,
     streams: RwLock<HashMap<String, Packaged>>,
     held: Semaphore,
 }
@@ -44,8 +51,9 @@ struct Packaged {
 }
 
 impl HlsStore {
-    pub fn new(events: Arc<EventLog>, counters: Arc<Counters>) -> HlsStore {
-        HlsStore { events, counters, streams: RwLock::default(), held: Semaphore::new(MAX_HELD) }
+    pub fn new(events: Arc<EventLog>, counters: Arc<Counters>, gate: Arc<Gate>) -> HlsStore {
+        let (viewers, streams, held) = (Arc::default(), RwLock::default(), Semaphore::new(MAX_HELD));
+        HlsStore { events, counters, gate, viewers, streams, held }
     }
 
     /// Starts packaging a stream, once; called by every ingest that is allowed to publish on it.

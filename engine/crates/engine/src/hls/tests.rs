@@ -1,10 +1,15 @@
 //! The store as the front sees it, with a publisher that pushes synthetic units.
 
+use super::answer::HlsRequest;
 use super::*;
 use crate::http::Body;
+use crate::playback::Gate;
+use crate::playback::test_support::{private_policy, sign};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{Method, Response, StatusCode, header};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use tallylight_hls::invariants::{Checker, ParsedPlaylist, parse};
@@ -31,7 +36,7 @@ struct OnAir {
 
 impl Fixture {
     fn new() -> Fixture {
-        let store = Arc::new(HlsStore::new(Arc::default(), Arc::default()));
+        let store = Arc::new(HlsStore::new(Arc::default(), Arc::default(), Arc::new(Gate::open(None))));
         let stream = Streams::new(1).get_or_create("main");
         store.ensure(stream.clone());
         Fixture { store, stream, keyframe_requests: Arc::default() }
@@ -58,7 +63,13 @@ impl Fixture {
     }
 
     async fn get(&self, path: &str, query: &str) -> Response<Body> {
-        self.store.answer(&Method::GET, path, Some(query)).await
+        self.ask(&Method::GET, path, query).await
+    }
+
+    async fn ask(&self, method: &Method, path: &str, query: &str) -> Response<Body> {
+        let remote = IpAddr::from([127, 0, 0, 1]);
+        let headers = HeaderMap::new();
+        self.store.answer(HlsRequest { method, path, query: Some(query), headers: &headers, remote }).await
     }
 
     async fn bytes(&self, path: &str, query: &str) -> Bytes {
@@ -148,7 +159,8 @@ async fn a_player_gets_from_the_entry_to_the_media() {
     fixture.packaged(240).await;
     let entry = text(fixture.bytes("main/index.m3u8", "").await);
     assert!(entry.contains("CODECS=\"avc1.42000c,mp4a.40.2\",RESOLUTION=640x360"), "{entry}");
-    assert!(entry.ends_with("media.m3u8\n"));
+    let own = entry.lines().last().expect("an address");
+    assert!(own.starts_with("media.m3u8?session="), "{entry}");
     let playlist = fixture.playlist("").await;
     assert!(playlist.segments.iter().any(|segment| segment.discontinuity));
     for segment in &playlist.segments {
@@ -258,9 +270,9 @@ async fn refusals_have_codes() {
     for query in [format!("_HLS_msn={}", msn + 2), "_HLS_part=0".into(), "_HLS_msn=x".into()] {
         assert_eq!(fixture.code("main/media.m3u8", &query).await, invalid, "{query}");
     }
-    let put = fixture.store.answer(&Method::PUT, "main/index.m3u8", None).await;
+    let put = fixture.ask(&Method::PUT, "main/index.m3u8", "").await;
     assert_eq!(put.status(), StatusCode::METHOD_NOT_ALLOWED);
-    let preflight = fixture.store.answer(&Method::OPTIONS, "main/index.m3u8", None).await;
+    let preflight = fixture.ask(&Method::OPTIONS, "main/index.m3u8", "").await;
     assert_eq!(preflight.status(), StatusCode::NO_CONTENT);
 }
 
@@ -300,4 +312,133 @@ async fn links_are_counted_and_readiness_is_told() {
     assert_eq!(out.access_units + out.dropped, into.access_units);
     assert_eq!(out.keyframes, 3);
     assert!(fixture.store.events.after(0).events.iter().any(|event| event.name == "hls_started"));
+}
+
+const NEVER: u64 = 1 << 40;
+
+/// The private viewer's own playlist.
+async fn enter(fixture: &Fixture, key: u8) -> String {
+    let entry = text(fixture.bytes("main/index.m3u8", &format!("token={}", sign([key; 32], "main", NEVER))).await);
+    let own = entry.lines().last().expect("an address").to_owned();
+    assert!(own.starts_with('~') && own.ends_with("/media.m3u8"), "{entry}");
+    format!("main/{own}")
+}
+
+async fn on_air() -> (Fixture, OnAir) {
+    let fixture = Fixture::new();
+    let mut on_air = fixture.publish(Codec::H264);
+    on_air.send(120);
+    fixture.packaged(120).await;
+    (fixture, on_air)
+}
+
+#[tokio::test]
+async fn viewers_are_counted_by_their_own_playlists() {
+    let (fixture, _on_air) = on_air().await;
+    let watching = || fixture.store.viewers.count(Instant::now()).get("main").copied().unwrap_or(0);
+    for viewers in 1..=3 {
+        let entry = text(fixture.bytes("main/index.m3u8", "").await);
+        let own = entry.lines().last().expect("an address");
+        assert_eq!(watching(), viewers - 1, "the entry alone is no viewer");
+        let query = own.strip_prefix("media.m3u8?").expect("a session");
+        for _ in 0..2 {
+            let playlist = fixture.playlist(query).await;
+            assert!(playlist.segments.iter().filter_map(|it| it.uri.as_ref()).all(|uri| !uri.contains('?')), "shared");
+        }
+        assert_eq!(watching(), viewers);
+    }
+    let entry = fixture.get("main/index.m3u8", "").await;
+    assert_eq!(entry.headers()[header::CACHE_CONTROL], "private, no-store");
+    let segment = fixture.playlist("").await.segments[0].uri.clone().expect("a segment");
+    let media = fixture.get(&format!("main/{segment}"), "").await;
+    assert_eq!(media.headers()[header::CACHE_CONTROL], "public, max-age=86400, immutable");
+    fixture.playlist("session=x").await;
+    assert_eq!(watching(), 3);
+}
+
+#[tokio::test]
+async fn private_media_is_below_a_session_only() {
+    let (fixture, _on_air) = on_air().await;
+    let segment = fixture.playlist("").await.segments[0].uri.clone().expect("a segment");
+    fixture.store.gate.replace(private_policy("main", 1).into()).await.expect("a policy");
+    let refused = |code: &str| (StatusCode::UNAUTHORIZED, code.to_owned());
+    let expired = sign([1; 32], "main", 1);
+    for (query, code) in [
+        ("".to_owned(), "token_missing"),
+        ("token=a.b.c".into(), "token_wrong"),
+        (format!("token={}", sign([2; 32], "main", NEVER)), "token_wrong"),
+        (format!("token={}", sign([1; 32], "other", NEVER)), "token_wrong"),
+        (format!("token={expired}"), "token_expired"),
+    ] {
+        let answer = fixture.get("main/index.m3u8", &query).await;
+        assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Bearer");
+        assert_eq!(fixture.code("main/index.m3u8", &query).await, refused(code), "{query}");
+    }
+    let token = format!("token={}", sign([1; 32], "main", NEVER));
+    for path in ["main/media.m3u8".to_owned(), format!("main/{segment}"), format!("main/~0123/{segment}")] {
+        assert_eq!(fixture.code(&path, &token).await, refused("token_missing"), "{path}");
+    }
+    let own = enter(&fixture, 1).await;
+    let playlist = parse(&text(fixture.bytes(&own, "").await)).expect("a playlist");
+    assert_eq!(playlist.segments[0].uri.as_ref(), Some(&segment), "relative, so below the session");
+    let below = own.replace("media.m3u8", &segment);
+    let media = fixture.get(&below, "").await;
+    assert_eq!(
+        (media.status(), &media.headers()[header::CACHE_CONTROL]),
+        (StatusCode::OK, &HeaderValue::from_static("private, no-store"))
+    );
+    assert_eq!(fixture.code(&own.replace("main/", "other/"), "").await, refused("token_missing"));
+    let not_found = (StatusCode::NOT_FOUND, "not_found".to_owned());
+    for path in [own.replace("media", "index"), own.replace('~', "~~"), "main/~/".into(), "main/~a".into()] {
+        assert_ne!(fixture.get(&path, &token).await.status(), StatusCode::OK, "{path}");
+    }
+    assert_eq!(fixture.code(&own.replace("media", "index"), &token).await, not_found);
+    let session = &fixture.store.viewers.all(Instant::now())[0];
+    assert_eq!((session.state, session.stream.as_str(), session.requests), ("watching", "main", 2));
+    assert!(session.bytes > 1000);
+}
+
+#[tokio::test]
+async fn a_new_policy_cuts_those_who_watch_also_while_they_are_held() {
+    let (fixture, mut on_air) = on_air().await;
+    let fixture = Arc::new(fixture);
+    fixture.store.gate.replace(private_policy("main", 1).into()).await.expect("a policy");
+    let own = enter(&fixture, 1).await;
+    let (msn, part) = after(&parse(&text(fixture.bytes(&own, "").await)).expect("a playlist"));
+    let held = tokio::spawn({
+        let (fixture, own) = (fixture.clone(), own.clone());
+        async move { fixture.code(&own, &format!("_HLS_msn={msn}&_HLS_part={part}")).await }
+    });
+    until(|| fixture.store.counters.hls_held.get() == 1).await;
+    fixture.store.gate.replace(private_policy("main", 2).into()).await.expect("a policy");
+    assert_eq!(fixture.store.viewers.revoke(&fixture.store.gate.policy()), 1);
+    on_air.send(10);
+    let revoked = (StatusCode::UNAUTHORIZED, "access_revoked".to_owned());
+    assert_eq!(held.await.expect("an answer"), revoked);
+    assert_eq!(fixture.code(&own, "").await, revoked);
+    assert_eq!(
+        fixture.code("main/index.m3u8", &format!("token={}", sign([1; 32], "main", NEVER))).await.1,
+        "token_wrong"
+    );
+    let again = enter(&fixture, 2).await;
+    fixture.bytes(&again, "").await;
+    fixture.store.gate.replace(r#"{"streams":{}}"#.into()).await.expect("a policy");
+    fixture.bytes(&again, "").await;
+    fixture.playlist("").await;
+}
+
+#[tokio::test]
+async fn a_public_viewer_is_cut_when_the_stream_turns_private() {
+    let (fixture, mut on_air) = on_air().await;
+    let fixture = Arc::new(fixture);
+    let (msn, part) = after(&fixture.playlist("").await);
+    let held = tokio::spawn({
+        let fixture = fixture.clone();
+        async move { fixture.code("main/media.m3u8", &format!("_HLS_msn={msn}&_HLS_part={part}")).await }
+    });
+    until(|| fixture.store.counters.hls_held.get() == 1).await;
+    fixture.store.gate.replace(private_policy("main", 1).into()).await.expect("a policy");
+    on_air.send(10);
+    assert_eq!(held.await.expect("an answer"), (StatusCode::UNAUTHORIZED, "access_revoked".to_owned()));
+    assert_eq!(fixture.code("main/media.m3u8", "").await, (StatusCode::UNAUTHORIZED, "token_missing".to_owned()));
 }

@@ -22,13 +22,14 @@ impl Connections {
         Arc::new(Connections { by_address: Mutex::default(), max_total, max_per_address, counters })
     }
 
-    /// A place for one connection, or None when there is none left; given back when dropped.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPlace> {
+    /// A place for one connection, or None when there is none left; given back when dropped. `for_many`: the address stands for many
+    /// clients, and only the total bounds it.
+    pub fn admit(self: &Arc<Self>, address: IpAddr, for_many: bool) -> Option<ConnectionPlace> {
         let address = network_of(address);
         let mut by_address = self.lock();
         let total: usize = self.counters.http_connections.get() as usize;
         let count = by_address.get(&address).copied().unwrap_or(0);
-        if total >= self.max_total || count >= self.max_per_address {
+        if total >= self.max_total || (count >= self.max_per_address && !for_many) {
             self.counters.http_connections_refused.increment();
             return None;
         }
@@ -77,13 +78,16 @@ mod tests {
     fn one_address_cannot_take_the_places_of_others() {
         let connections = Connections::new(3, 2, Arc::default());
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let first = connections.admit(address("192.0.2.1")).expect("first");
-        let _second = connections.admit(address("::ffff:192.0.2.1")).expect("the same address, mapped");
-        assert!(connections.admit(address("192.0.2.1")).is_none());
-        let _other = connections.admit(address("2001:db8::1")).expect("another address");
-        assert!(connections.admit(address("192.0.2.9")).is_none(), "the total is reached");
+        let first = connections.admit(address("192.0.2.1"), false).expect("first");
+        let _second = connections.admit(address("::ffff:192.0.2.1"), false).expect("the same address, mapped");
+        assert!(connections.admit(address("192.0.2.1"), false).is_none());
+        let _other = connections.admit(address("2001:db8::1"), false).expect("another address");
+        assert!(connections.admit(address("192.0.2.9"), false).is_none(), "the total is reached");
         drop(first);
-        assert!(connections.admit(address("192.0.2.1")).is_some());
+        let proxy = connections.admit(address("192.0.2.1"), true);
+        assert!(proxy.is_some(), "a proxy is bounded by the total only");
+        drop(proxy);
+        assert!(connections.admit(address("192.0.2.1"), false).is_some());
         assert_eq!(connections.counters.http_connections_refused.get(), 2);
     }
 

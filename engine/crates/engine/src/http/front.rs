@@ -1,13 +1,15 @@
 //! From one request to its answer.
 
 use super::body::{Body, empty};
-use super::live;
+use super::client::Client;
 use super::pages::Pages;
 use super::path::PlainPath;
 use super::problem::Problem;
 use super::proxy::Proxy;
 use super::webrtc::WebRtcRoutes;
+use super::{live, token};
 use crate::Engine;
+use crate::hls::HlsRequest;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -30,14 +32,17 @@ impl Front {
         Front { webrtc: WebRtcRoutes::new(engine.clone()), engine, pages, proxy, shutdown }
     }
 
-    pub async fn answer(&self, request: Request<Incoming>, remote: IpAddr) -> Response<Body> {
+    /// `peer` is the other end of the connection, which may be a proxy.
+    pub async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
         self.engine.counters.http_requests.increment();
-        let mut response = self.route(request, remote).await;
+        let client = self.engine.config.trusted_proxies.client(peer, request.headers());
+        let mut response = self.route(request, client).await;
         harden(response.headers_mut());
         response
     }
 
-    async fn route(&self, request: Request<Incoming>, remote: IpAddr) -> Response<Body> {
+    async fn route(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
+        let remote = client.address;
         // ASVS 13.4.4: TRACE gives a page its visitor's headers; CONNECT would make a proxy of us.
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
             return Problem::method_not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS").response();
@@ -53,24 +58,36 @@ impl Front {
             ["whep", "sessions", session] => self.webrtc.whep_session(request, session).await,
             ["whep", name] if !matches!(name, "" | "sessions") => self.webrtc.whep(request, name, remote).await,
             ["live", name, "events"] if !name.is_empty() => self.live(&request, name),
-            ["hls", _, ..] => self.hls(&request, &path).await,
+            ["hls", _, ..] => self.hls(&request, &path, remote).await,
             ["whip" | "whep" | "live" | "hls", ..] => Problem::not_found().response(),
             _ => match self.pages.answer(request.method(), &path, request.headers()) {
                 Some(response) => response,
-                None => self.proxy.pass(request, remote).await,
+                None => self.proxy.pass(request, client).await,
             },
         }
     }
 
-    async fn hls(&self, request: &Request<Incoming>, path: &PlainPath) -> Response<Body> {
-        let below = path.as_str().strip_prefix("/hls/").unwrap_or_default();
-        self.engine.hls.answer(request.method(), below, request.uri().query()).await
+    async fn hls(&self, request: &Request<Incoming>, path: &PlainPath, remote: IpAddr) -> Response<Body> {
+        let asked = HlsRequest {
+            method: request.method(),
+            path: path.as_str().strip_prefix("/hls/").unwrap_or_default(),
+            query: request.uri().query(),
+            headers: request.headers(),
+            remote,
+        };
+        self.engine.hls.answer(asked).await
     }
 
     fn live(&self, request: &Request<Incoming>, name: &str) -> Response<Body> {
         match *request.method() {
-            Method::GET => live::events(&self.engine, name, self.shutdown.clone()),
-            Method::OPTIONS => cors_preflight("GET, OPTIONS", "Cache-Control, Last-Event-ID"),
+            Method::GET => {
+                let presented = token::presented(request.headers(), request.uri().query());
+                match token::admit(&self.engine.gate, &self.engine.counters, name, presented) {
+                    Ok(grant) => live::events(&self.engine, name, grant, self.shutdown.clone()),
+                    Err(problem) => open_to_all(problem.response()),
+                }
+            }
+            Method::OPTIONS => cors_preflight("GET, OPTIONS", "Authorization, Cache-Control, Last-Event-ID"),
             _ => open_to_all(Problem::method_not_allowed("GET, OPTIONS").response()),
         }
     }

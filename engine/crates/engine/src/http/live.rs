@@ -3,6 +3,7 @@
 use super::body::{self, Body};
 use super::front::open_to_all;
 use crate::Engine;
+use crate::playback::Grant;
 use crate::status::{Fingerprint, LiveState, live_state, live_state_of_unknown};
 use bytes::Bytes;
 use hyper::Response;
@@ -17,10 +18,10 @@ const REPEAT: Duration = Duration::from_secs(2);
 /// While media is stalled the page counts the seconds.
 const REPEAT_WHILE_STALLED: Duration = Duration::from_secs(1);
 
-/// Starts an endless answer that begins with the state of now. `name` may be unknown.
-pub fn events(engine: &Arc<Engine>, name: &str, shutdown: watch::Receiver<bool>) -> Response<Body> {
+/// Starts an endless answer that begins with the state of now. `name` may be unknown. It ends when the policy no longer allows `grant`.
+pub fn events(engine: &Arc<Engine>, name: &str, grant: Grant, shutdown: watch::Receiver<bool>) -> Response<Body> {
     let (sender, body) = body::channel();
-    tokio::spawn(tell(engine.clone(), name.to_owned(), sender, shutdown));
+    tokio::spawn(tell(engine.clone(), name.to_owned(), grant, sender, shutdown));
     let mut response = open_to_all(Response::new(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -30,9 +31,16 @@ pub fn events(engine: &Arc<Engine>, name: &str, shutdown: watch::Receiver<bool>)
     response
 }
 
-async fn tell(engine: Arc<Engine>, name: String, sender: mpsc::Sender<Bytes>, mut shutdown: watch::Receiver<bool>) {
+async fn tell(
+    engine: Arc<Engine>,
+    name: String,
+    grant: Grant,
+    sender: mpsc::Sender<Bytes>,
+    mut shutdown: watch::Receiver<bool>,
+) {
     engine.counters.http_event_streams.increment();
     let mut changes = engine.live_changes.subscribe();
+    let mut policies = engine.gate.changes();
     // EventSource reconnects after this many milliseconds when the connection is lost.
     let mut line = String::from("retry: 1000\n");
     loop {
@@ -53,6 +61,7 @@ async fn tell(engine: Arc<Engine>, name: String, sender: mpsc::Sender<Bytes>, mu
         tokio::select! {
             () = again => {}
             () = news => {}
+            _ = policies.wait_for(|policy| !policy.allows(&name, &grant)) => break,
             () = sender.closed() => break,
             _ = shutdown.wait_for(|down| *down) => break,
         }

@@ -78,22 +78,27 @@ impl Pages {
             return None;
         }
         let segments: Vec<&str> = path.segments().collect();
-        let (name, policy) = match segments[..] {
-            [""] => ("/index.html", Some(PAGE_POLICY)),
-            ["studio"] => ("/studio.html", Some(PAGE_POLICY)),
-            ["watch", name] if !name.is_empty() => ("/watch.html", Some(WATCH_POLICY)),
-            _ => (path.as_str(), None),
-        };
-        match self.files.get(name) {
-            Some(file) => Some(file.answer(policy, headers)),
-            None if policy.is_some() => Some(no_pages()),
-            None => None,
+        let built = |name: &str| self.files.get(name);
+        match segments[..] {
+            [""] => Some(built("/index.html").map_or_else(no_pages, |page| page.answer(PAGE_POLICY, headers))),
+            ["watch", name] if !name.is_empty() => {
+                Some(built("/watch.html").map_or_else(no_pages, |page| page.answer(WATCH_POLICY, headers)))
+            }
+            _ => {
+                // `/studio` is `studio.html`. The other two have their addresses above.
+                let page = match segments[..] {
+                    [name] if !matches!(name, "index" | "watch") => built(&format!("/{name}.html")),
+                    _ => None,
+                };
+                page.or_else(|| built(path.as_str())).map(|file| file.answer(PAGE_POLICY, headers))
+            }
         }
     }
 }
 
 impl File {
-    fn answer(&self, policy: Option<HeaderValue>, request: &HeaderMap) -> Response<Body> {
+    /// `policy` is for pages only.
+    fn answer(&self, policy: HeaderValue, request: &HeaderMap) -> Response<Body> {
         let fresh = request.get_all(header::IF_NONE_MATCH).iter().any(|value| names_etag(value, &self.etag));
         let mut response = Response::new(if fresh { empty() } else { full(self.bytes.clone()) });
         if fresh {
@@ -104,7 +109,7 @@ impl File {
         headers.insert(header::ETAG, self.etag.clone());
         headers.insert(header::CACHE_CONTROL, if self.immutable { IMMUTABLE } else { REVALIDATE });
         if self.content_type.starts_with("text/html") {
-            headers.insert(header::CONTENT_SECURITY_POLICY, policy.unwrap_or(PAGE_POLICY));
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         } else {
             // The player is a module that other sites import.
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

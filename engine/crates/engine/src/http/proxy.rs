@@ -1,6 +1,7 @@
 //! Everything the engine does not answer itself goes on to the control plane, streaming both ways.
 
 use super::body::{Body, Upload, UploadError};
+use super::client::Client;
 use super::problem::{Code, Problem};
 use super::unix::{UnixClient, unix_client, unix_uri};
 use crate::Counters;
@@ -10,7 +11,6 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,11 +47,11 @@ impl Proxy {
     }
 
     /// Passes one request on and its answer back.
-    pub async fn pass(&self, mut request: Request<Incoming>, remote: IpAddr) -> Response<Body> {
+    pub async fn pass(&self, mut request: Request<Incoming>, from: Client) -> Response<Body> {
         self.counters.http_proxied.increment();
         let upgrade = wanted_upgrade(request.headers());
         let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
-        match self.client.request(outbound(request, remote, upgrade)).await {
+        match self.client.request(outbound(request, from, upgrade)).await {
             Ok(response) => inbound(response, client_side),
             Err(error) => self.refuse(&error).response(),
         }
@@ -90,7 +90,7 @@ fn wanted_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(header::UPGRADE).filter(|_| asks).cloned()
 }
 
-fn outbound(request: Request<Incoming>, remote: IpAddr, upgrade: Option<HeaderValue>) -> Request<Upload> {
+fn outbound(request: Request<Incoming>, from: Client, upgrade: Option<HeaderValue>) -> Request<Upload> {
     let (mut parts, body) = request.into_parts();
     let authority = parts.uri.authority().map(|authority| authority.as_str().to_owned());
     parts.uri = unix_uri(parts.uri.path_and_query().map_or("/", |path| path.as_str()));
@@ -105,10 +105,10 @@ fn outbound(request: Request<Incoming>, remote: IpAddr, upgrade: Option<HeaderVa
     if let Some(host) = authority.and_then(|authority| HeaderValue::try_from(authority).ok()) {
         headers.entry(header::HOST).or_insert(host);
     }
-    if let Ok(remote) = HeaderValue::try_from(remote.to_canonical().to_string()) {
+    if let Ok(remote) = HeaderValue::try_from(from.address.to_string()) {
         headers.insert("x-forwarded-for", remote);
     }
-    headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
+    headers.insert("x-forwarded-proto", HeaderValue::from_static(if from.https { "https" } else { "http" }));
     if let Some(protocol) = upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);

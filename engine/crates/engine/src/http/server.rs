@@ -46,7 +46,9 @@ pub async fn serve(engine: Arc<Engine>, front: Arc<Front>, listener: TcpListener
                 continue;
             }
         };
-        let Some(place) = connections.admit(remote.ip()) else { continue };
+        // A trusted proxy brings everybody's connections, and counts them itself.
+        let proxy = engine.config.trusted_proxies.contains(remote.ip());
+        let Some(place) = connections.admit(remote.ip(), proxy) else { continue };
         let (front, builder, watcher) = (front.clone(), builder.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _place = place;

@@ -4,10 +4,12 @@ use super::body::{self, Body, empty, full};
 use super::front::{cors_preflight, open_to_all};
 use super::ice_servers;
 use super::problem::{Code, Problem};
+use super::token::{self, bearer, unauthorized};
 use crate::Engine;
 use crate::admission::{PUBLISHER_BUSY, PublishQuestion, Verdict};
 use crate::context::random_id;
 use crate::peers::Peers;
+use crate::playback;
 use crate::status::webrtc_playability;
 use aws_lc_rs::{constant_time, digest};
 use hyper::body::Incoming;
@@ -79,7 +81,7 @@ impl WebRtcRoutes {
         name: Option<&str>,
         remote: IpAddr,
     ) -> Result<Response<Body>, Problem> {
-        let key = bearer(request.headers())?.to_owned();
+        let key = stream_key(request.headers())?.to_owned();
         let take_over = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "takeover=1"));
         let offer = receive_text(request, SDP, ACCEPT_POST).await?;
         let name = self.ask(name, &key, remote).await?;
@@ -96,6 +98,8 @@ impl WebRtcRoutes {
     }
 
     async fn view(&self, request: Request<Incoming>, name: &str, remote: IpAddr) -> Result<Response<Body>, Problem> {
+        let presented = token::presented(request.headers(), request.uri().query());
+        let grant = token::admit(&self.engine.gate, &self.engine.counters, name, presented)?;
         let offer = receive_text(request, SDP, ACCEPT_POST).await?;
         let stream = self.engine.streams.get(name).ok_or_else(|| offer_problem(OfferError::NothingOnAir))?;
         let playability = webrtc_playability(stream.snapshot().tracks.as_deref());
@@ -107,6 +111,14 @@ impl WebRtcRoutes {
             Some(_) => return Err(Problem::new(Code::CodecNotPlayable, reason)),
         }
         let answer = self.peers(move |peers| peers.whep(&stream, &offer, remote)).await?.map_err(offer_problem)?;
+        let peers = self.engine.peers.get();
+        let exists = |session: &str| peers.is_some_and(|peers| peers.publishes(session).is_some());
+        self.engine.admitted.remember(&answer.session, name, grant, exists);
+        if !self.engine.gate.policy().allows(name, &grant) {
+            // The policy changed while the offer was being answered.
+            playback::enforce(&self.engine).await;
+            return Err(token::revoked());
+        }
         Ok(self.created("whep", answer))
     }
 
@@ -240,9 +252,9 @@ impl WebRtcRoutes {
         let publishes = self.engine.peers.get().and_then(|peers| peers.publishes(session));
         let expected = self.lock_keys().get(session).copied();
         let expected = expected.filter(|_| publishes == Some(true)).ok_or_else(unknown_session)?;
-        let given = key_hash(bearer(headers)?);
+        let given = key_hash(stream_key(headers)?);
         constant_time::verify_slices_are_equal(&expected, &given)
-            .map_err(|_| unauthorized(Code::KeyWrong, "This is not the stream key the session was opened with.".into()))
+            .map_err(|_| unauthorized(Code::KeyWrong, "This is not the stream key the session was opened with."))
     }
 
     /// Also forgets the keys of sessions that are gone, however they ended.
@@ -287,22 +299,10 @@ async fn receive_text(request: Request<Incoming>, wanted: &'static str, accept: 
     String::from_utf8(bytes.into()).map_err(|_| Problem::new(Code::SdpMalformed, "The SDP is not UTF-8 text."))
 }
 
-/// The bearer token (RFC 6750 section 2.1); the scheme's case does not matter.
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token =
-        value.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    match token.map(|(_, token)| token.trim()) {
-        Some(token) if !token.is_empty() => Ok(token),
-        _ => Err(unauthorized(
-            Code::KeyMissing,
-            "Send the stream key as a bearer token (Authorization: Bearer KEY).".into(),
-        )),
-    }
-}
-
-fn unauthorized(code: Code, detail: String) -> Problem {
-    Problem::new(code, detail).with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+fn stream_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    bearer(headers).ok_or_else(|| {
+        unauthorized(Code::KeyMissing, "Send the stream key as a bearer token (Authorization: Bearer KEY).")
+    })
 }
 
 fn denied(code: &str, message: String) -> Problem {
@@ -381,17 +381,6 @@ fn insert_etag(headers: &mut HeaderMap, etag: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bearer_tokens_are_read() {
-        let headers =
-            |value: &'static str| HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]);
-        assert_eq!(bearer(&headers("Bearer key")).expect("a token"), "key");
-        assert_eq!(bearer(&headers("bearer key ")).expect("a token"), "key");
-        for refused in ["Basic key", "Bearer", "Bearer ", "key"] {
-            assert_eq!(bearer(&headers(refused)).expect_err(refused).code(), Code::KeyMissing);
-        }
-    }
 
     #[test]
     fn entity_tags_lose_their_quotes() {

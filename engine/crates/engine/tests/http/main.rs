@@ -9,6 +9,7 @@ mod live;
 mod pages;
 mod paths;
 mod peers;
+mod playback;
 mod proxy;
 mod receipt;
 mod support;

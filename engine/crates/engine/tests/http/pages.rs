@@ -8,6 +8,7 @@ async fn each_address_has_its_page() {
     for (target, text) in [
         ("/", "the start page"),
         ("/studio", "the studio page"),
+        ("/sign-in", "the sign-in page"),
         ("/watch/main", "the watch page"),
         ("/watch/any-name", "the watch page"),
         ("/tallylight-player.js", "export {}"),
@@ -17,11 +18,23 @@ async fn each_address_has_its_page() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert!(answer.header("referrer-policy").is_some());
     }
-    let page = server.get("/studio").await;
-    let policy = page.header("content-security-policy").expect("a policy");
-    assert!(policy.contains("script-src 'self'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    for target in ["/", "/studio", "/sign-in"] {
+        let page = server.get(target).await;
+        let policy = page.header("content-security-policy").expect("a policy");
+        assert!(policy.contains("script-src 'self'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    }
     let watch = server.get("/watch/main").await;
     assert!(watch.header("content-security-policy").expect("a policy").contains("frame-ancestors *"));
+}
+
+#[tokio::test]
+async fn other_addresses_are_no_pages() {
+    let server = Server::start().await;
+    let control = server.control().await;
+    for target in ["/watch", "/index", "/sign-in/", "/sign-in/x", "/Sign-in", "/assets/app-1a2b", "/dashboard"] {
+        assert!(!server.get(target).await.body.contains("page"), "{target}");
+    }
+    assert_eq!(control.asked.lock().expect("one at a time").len(), 7, "the control plane answers them");
 }
 
 #[tokio::test]

@@ -73,6 +73,10 @@ impl Peers for FakePeers {
         self.0.lock().expect("one at a time").remove(session).is_some()
     }
 
+    fn revoke(&self, session: &str) -> bool {
+        self.close(session)
+    }
+
     fn publishes(&self, session: &str) -> Option<bool> {
         self.0.lock().expect("one at a time").get(session).map(|held| held.kind == "whip")
     }

@@ -18,6 +18,20 @@ async fn requests_go_on_with_honest_headers() {
 }
 
 #[tokio::test]
+async fn a_trusted_proxy_names_the_client() {
+    let server = Server::behind_proxies(&["127.0.0.0/8"]).await;
+    let _control = server.control().await;
+    let headers = "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Real-IP: 6.6.6.6\r\n";
+    let seen = server.ask("GET", "/api/streams", headers, "").await.json();
+    assert_eq!(seen["headers"]["x-forwarded-for"], "203.0.113.9");
+    assert_eq!(seen["headers"]["x-forwarded-proto"], "https");
+    assert!(seen["headers"]["x-real-ip"].is_null());
+    let seen = server.get("/api/streams").await.json();
+    assert_eq!(seen["headers"]["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(seen["headers"]["x-forwarded-proto"], "http");
+}
+
+#[tokio::test]
 async fn bodies_stream_both_ways() {
     let server = Server::start().await;
     let _control = server.control().await;

@@ -41,6 +41,11 @@ impl Drop for Directory {
 
 impl Server {
     pub async fn start() -> Server {
+        Server::behind_proxies(&[]).await
+    }
+
+    /// One that believes these networks what they say about clients.
+    pub async fn behind_proxies(trusted: &[&str]) -> Server {
         let directory = Directory(std::env::temp_dir().join(format!("tallylight-{}", random_id())));
         let web = directory.0.join("web");
         fs::create_dir_all(web.join("assets")).expect("a temporary directory");
@@ -48,6 +53,7 @@ impl Server {
             ("index.html", "the start page"),
             ("watch.html", "the watch page"),
             ("studio.html", "the studio page"),
+            ("sign-in.html", "the sign-in page"),
             ("tallylight-player.js", "export {}"),
             ("assets/app-1a2b.js", "app()"),
             (".secret", "hidden"),
@@ -61,7 +67,7 @@ impl Server {
             "http_bind": "127.0.0.1:0", "webrtc_bind": "127.0.0.1:0", "rtmp_bind": "127.0.0.1:0",
             "ice_servers": [{"urls": ["stun:stun.example.org:3478", "stun:b.example.org"]}],
             "engine_socket": directory.0.join("engine.sock"), "control_socket": directory.0.join("control.sock"),
-            "web_dir": web,
+            "web_dir": web, "policy_file": directory.0.join("policy.json"), "trusted_proxies": trusted,
         });
         let engine = Engine::new(Config::parse(&config.to_string()).expect("a valid configuration"));
         let peers = Arc::new(FakePeers::default());
