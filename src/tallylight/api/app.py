@@ -11,6 +11,7 @@ from tallylight.api import (
     internal,
     live,
     media_status,
+    metrics,
     posters,
     problems,
     processors,
@@ -22,6 +23,7 @@ from tallylight.api import (
 )
 from tallylight.api.control import Control
 from tallylight.api.limits import AnswerHeaders, BodyLimit
+from tallylight.telemetry.requests import CountRequests
 
 
 def public_app(control: Control) -> FastAPI:
@@ -48,7 +50,7 @@ def public_app(control: Control) -> FastAPI:
     )
     for router in routers:
         app.include_router(router)
-    _finish(app)
+    _finish(app, control, "public")
     return app
 
 
@@ -57,12 +59,14 @@ def internal_app(control: Control) -> FastAPI:
     app = FastAPI(title="Tallylight internal", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.control = control
     app.include_router(internal.router)
+    app.include_router(metrics.router)
     app.include_router(processors.router)
-    _finish(app)
+    _finish(app, control, "internal")
     return app
 
 
-def _finish(app: FastAPI) -> None:
+def _finish(app: FastAPI, control: Control, listener: str) -> None:
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerHeaders)
+    app.add_middleware(CountRequests, log=control.requests, listener=listener)

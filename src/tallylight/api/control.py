@@ -29,6 +29,8 @@ from tallylight.posters.store import PosterStore
 from tallylight.sealing import Sealer, load_sealing_key
 from tallylight.streams.admission import Admission
 from tallylight.streams.store import StreamStore
+from tallylight.telemetry.loop_delay import LoopDelay
+from tallylight.telemetry.requests import RequestLog
 from tallylight.telemetry.sampler import Sampler
 from tallylight.telemetry.streams_now import StreamsNow
 from tallylight.webhooks.health_watch import HealthWatch
@@ -40,6 +42,10 @@ log = structlog.get_logger()
 
 # Readers of events: dashboards and studios, not viewers.
 MAX_EVENT_READERS = 100
+# Of the 512 connections that the control plane accepts; a page that comes later asks for the list now and then.
+MAX_LIVE_LISTENERS = 300
+# Operators, and their screens on the wall.
+MAX_DASHBOARDS = 50
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,10 @@ class Control:
     streams_now: StreamsNow
     sampler: Sampler
     event_seats: Seats = field(default_factory=lambda: Seats(MAX_EVENT_READERS))
+    live_seats: Seats = field(default_factory=lambda: Seats(MAX_LIVE_LISTENERS))
+    dashboard_seats: Seats = field(default_factory=lambda: Seats(MAX_DASHBOARDS))
+    requests: RequestLog = field(default_factory=RequestLog)
+    loop_delay: LoopDelay = field(default_factory=LoopDelay)
 
     async def take_off_air(self, name: str, reason: CutReason = "removed") -> None:
         """Cuts a stream's publisher. An engine that is away will be told when it is back (`remove_strangers`)."""
@@ -163,7 +173,7 @@ async def open_control(
 
             follower = EventFollower(engine, hear, control.remove_strangers)
             health_watch = HealthWatch(look, outbox, events)
-            parts = (follower, reconciler, control.diagnosis, sampler, sender, health_watch)
+            parts = (follower, reconciler, control.diagnosis, sampler, control.loop_delay, sender, health_watch)
             tasks = [asyncio.create_task(part.run()) for part in parts]
             try:
                 yield control

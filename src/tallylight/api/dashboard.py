@@ -12,16 +12,13 @@ from tallylight import __version__
 from tallylight.api.auth import AdminOnly, identify
 from tallylight.api.control import Control, ControlPlane
 from tallylight.api.models import Process
-from tallylight.api.sse import FIRST, EventStream, Seats, message_of_json
+from tallylight.api.sse import FIRST, EventStream, message_of_json
 from tallylight.diagnosis.links import Cause, Lamp, Report
 from tallylight.diagnosis.processors import ProcessorView
 from tallylight.engine.models import StreamStatus, off_air
 from tallylight.telemetry.sampler import INTERVAL_S, Host, Sample
 
 router = APIRouter(prefix="/api/dashboard", tags=["server"], dependencies=[AdminOnly])
-
-# Operators and their screens on the wall.
-MAX_LISTENERS = 50
 
 
 class Disk(BaseModel):
@@ -141,7 +138,7 @@ class LiveDashboard:
     """What `/api/dashboard/live` needs between requests: seats, and one rendering of a sample for all who listen."""
 
     def __init__(self, control: Control) -> None:
-        self.seats = Seats(MAX_LISTENERS)
+        self.seats = control.dashboard_seats
         self._control = control
         self._rendering = asyncio.Lock()
         self._rendered: tuple[Sample, str] | None = None

@@ -13,15 +13,13 @@ from tallylight.accounts.identity import ANONYMOUS, Identity
 from tallylight.api.auth import identify
 from tallylight.api.control import Control
 from tallylight.api.models import StreamView
-from tallylight.api.sse import FIRST, KEEP_ALIVE, EventStream, Seats, message_of_json
+from tallylight.api.sse import FIRST, KEEP_ALIVE, EventStream, message_of_json
 from tallylight.engine.client import EngineAwayError
 from tallylight.telemetry.shared import Shared
 from tallylight.telemetry.streams_now import StreamNow
 
 router = APIRouter(prefix="/api", tags=["streams"])
 
-# Of the 512 connections that the control plane accepts; who comes later asks for `/api/streams` now and then.
-MAX_LISTENERS = 300
 # Between two looks at the engine and the database; a publication is announced within this.
 INTERVAL_S = 1.0
 # Figures that move all the time (ages, rates) are no change; they are as old as this at most.
@@ -70,7 +68,7 @@ class LiveStreams:
         async def take() -> Snapshot:
             return Snapshot(await control.streams_now.all())
 
-        self.seats = Seats(MAX_LISTENERS)
+        self.seats = control.live_seats
         self.snapshots = Shared(take, INTERVAL_S)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, fields
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -39,6 +39,11 @@ class BroadcastStore:
     async def open_ids(self) -> dict[str, str]:
         """Ids of those, by stream."""
         return {broadcast.stream: broadcast.id for broadcast in await self.open()}
+
+    async def started(self) -> int:
+        """How many have started since the database was made."""
+        async with self._database.session() as session:
+            return await session.scalar(select(func.max(BroadcastRow.number))) or 0
 
     async def get(self, broadcast_id: str) -> Broadcast:
         """Raises BroadcastUnknownError."""
