@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -127,8 +128,5 @@ async def _allocate(relay: Turn, username: str, password: str) -> None:
     transport.close()
 
 
-class _Nothing:
-    def connection_made(self, transport: object) -> None: ...
-    def connection_lost(self, error: object) -> None: ...
-    def datagram_received(self, data: bytes, address: object) -> None: ...
-    def error_received(self, error: object) -> None: ...
+class _Nothing(asyncio.DatagramProtocol):
+    """Takes what arrives, and does nothing with it."""

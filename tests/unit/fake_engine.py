@@ -33,6 +33,7 @@ class FakeEngine:
         self.streams: dict[str, Any] = {}
         self.events: list[dict[str, Any]] = []
         self.cut: list[str] = []
+        self.cut_reasons: list[str] = []
         self.policy: Any = None
         self.sessions: list[dict[str, Any]] = []
         self.statistics: dict[str, float] = {}
@@ -66,7 +67,8 @@ class FakeEngine:
         """Status and body; with `refuse` set the fake is of no use, as an engine that is starting."""
         if self.refuse:
             return 500, None
-        match method, target.partition("?")[0].strip("/").split("/"):
+        path, _, query = target.partition("?")
+        match method, path.strip("/").split("/"):
             case "GET", ["v1", "health"]:
                 facts = {"version": "0.1.0", "boot_id": self.boot_id, "pid": os.getpid(), "uptime_s": 1.0}
                 return 200, {"status": "pass", "workers": self.workers, **facts}
@@ -86,6 +88,7 @@ class FakeEngine:
             case "DELETE", ["v1", "streams", name, "publisher"] if name in self.streams:
                 del self.streams[name]
                 self.cut.append(name)
+                self.cut_reasons.append(query.removeprefix("reason="))
                 return 204, None
             case "PUT", ["v1", "policy"]:
                 self.policy = body

@@ -80,7 +80,7 @@ async def test_rotating_changes_the_key_and_cuts_the_publisher(
     new = (await admin.post("/api/streams/main/rotate-key")).json()["key"]
     assert new != old
     assert engine.cut == ["main"]
-    assert (await ask(admin, old or ""))["code"] == "key_wrong"
+    assert (await ask(admin, old or ""))["code"] == "key_rotated"
     assert await ask(admin, new) == {"allow": True, "stream": "main"}
 
 
@@ -201,7 +201,7 @@ async def test_a_deleted_stream_is_cut_when_the_engine_is_back(
     await admin.delete("/api/streams/main")
     assert engine.cut == []
     engine.refuse = False
-    await control.remove_strangers()
+    await control.resynchronise()
     assert engine.cut == ["main"]
 
 

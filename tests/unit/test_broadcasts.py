@@ -240,6 +240,8 @@ async def _has_status(control: Control, status: Status) -> bool:
 
 
 async def test_api_lists_the_newest_first_page_by_page(api: httpx.AsyncClient, control: Control) -> None:
+    for name in "ab":
+        await control.streams.create(name)
     rows = [stale_row(id=f"{number}", status=Status.ENDED, stream="ab"[number % 2]) for number in range(5)]
     await control.broadcasts.apply([Change(None, row, None) for row in rows])
     first = (await api.get("/api/broadcasts", params={"limit": 2})).json()

@@ -50,7 +50,7 @@ async def test_the_list_at_once_and_after_each_change(quick: None, app: FastAPI,
         await listener.until(lambda data: data["streams"][0]["broadcast_id"])
         engine.streams["main"] = on_air("main", media_age_ms=3.0, viewers={"webrtc": 1})
         (stream,) = (await listener.event())[1]["streams"]
-        assert (stream["viewers"], stream["media_age_ms"]) == ({"webrtc": 1}, 3.0)
+        assert (stream["viewers"], stream["media_age_ms"]) == ({"webrtc": 1, "hls": 0}, 3.0)
 
 
 async def test_what_only_moves_is_sent_now_and_then(

@@ -11,6 +11,7 @@ from tallylight.engine.models import AdmissionQuestion, Allowed, Refused
 from tallylight.events import EventLog
 from tallylight.paths import DataDirectory
 from tallylight.streams.admission import Admission
+from tallylight.streams.publishers import PublisherLog
 from tallylight.streams.store import StreamExistsError, StreamStore, StreamUnknownError, read_first_key
 from tallylight.streams.wrong_key_limit import TRIES
 
@@ -38,7 +39,7 @@ async def test_the_first_start_makes_main_and_no_later_one_does(store: StreamSto
     key = read_first_key(data.first_run)
     assert key is not None
     assert stat.S_IMODE(data.first_run.stat().st_mode) == 0o600
-    assert await Admission(store, EventLog()).decide(question(key)) == Allowed(stream="main")
+    assert await Admission(store, EventLog(), PublisherLog()).decide(question(key)) == Allowed(stream="main")
     await store.delete("main")
     await store.provision([])
     assert await names(store) == []
@@ -58,7 +59,7 @@ async def test_bootstrap_streams_are_made_once_and_keep_their_keys(store: Stream
     await store.provision([BootstrapStream(name="stage", key="other-key-of-stage")])
     assert await names(store) == ["stage"]
     assert not data.first_run.exists()
-    admission = Admission(store, EventLog())
+    admission = Admission(store, EventLog(), PublisherLog())
     assert isinstance(await admission.decide(question("first-key-of-stage")), Allowed)
     assert isinstance(await admission.decide(question("other-key-of-stage")), Refused)
 
@@ -82,7 +83,7 @@ async def test_names_are_unique_and_unknown_ones_are_said(store: StreamStore) ->
 
 async def test_the_key_decides_the_stream(store: StreamStore) -> None:
     main, other = await store.create("main"), await store.create("other")
-    admission = Admission(store, EventLog())
+    admission = Admission(store, EventLog(), PublisherLog())
     assert await admission.decide(question(main.key)) == Allowed(stream="main")
     assert await admission.decide(question(other.key)) == Allowed(stream="other")
     assert await admission.decide(question(main.key, "main")) == Allowed(stream="main")
@@ -90,7 +91,7 @@ async def test_the_key_decides_the_stream(store: StreamStore) -> None:
 
 async def test_refusals_have_codes(store: StreamStore) -> None:
     main, other = await store.create("main"), await store.create("other")
-    admission = Admission(store, EventLog())
+    admission = Admission(store, EventLog(), PublisherLog())
 
     async def code(key: str, stream: str | None = None) -> str:
         answer = await admission.decide(question(key, stream))
@@ -107,14 +108,14 @@ async def test_refusals_have_codes(store: StreamStore) -> None:
 async def test_an_old_key_opens_nothing_after_a_rotation(store: StreamStore) -> None:
     old = await store.create("main")
     new = await store.rotate_key("main")
-    admission = Admission(store, EventLog())
+    admission = Admission(store, EventLog(), PublisherLog())
     assert isinstance(await admission.decide(question(old.key)), Refused)
     assert await admission.decide(question(new.key)) == Allowed(stream="main")
 
 
 async def test_wrong_keys_are_limited_and_right_ones_never(store: StreamStore) -> None:
     main = await store.create("main")
-    admission = Admission(store, EventLog(), clock=lambda: 0.0)
+    admission = Admission(store, EventLog(), PublisherLog(), clock=lambda: 0.0)
     answers = [await admission.decide(question("guess")) for _ in range(TRIES + 1)]
     assert [answer.code for answer in answers if isinstance(answer, Refused)] == ["key_wrong"] * TRIES + [
         "rate_limited"

@@ -191,6 +191,11 @@ def role_of(user: User) -> Role:
     return next(role for role in ROLES if role == user.role)
 
 
+def identity_of(user: User) -> Identity:
+    """What the user may do after signing in; a disabled one is nobody."""
+    return ANONYMOUS if user.disabled else _identity(user, "cookie", 0)
+
+
 def _identity(user: User, via: Via, credential: int | str, narrowed: frozenset[Scope] | None = None) -> Identity:
     role = role_of(user)
     scopes = ROLE_SCOPES[role] if narrowed is None else ROLE_SCOPES[role] & narrowed

@@ -126,7 +126,7 @@ def refuse_foreign_page(request: Request) -> None:
     headers = request.headers
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     # What the browser says itself holds also where a proxy has changed the Host header.
-    elsewhere = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    elsewhere = origin is not None and _host_of(origin) != headers.get("host", "").lower()
     foreign = site == "cross-site" or (elsewhere and site != "same-origin")
     if foreign:
         raise CsrfError("This request comes from a page of another site.", "Use the pages of this server.")
@@ -136,6 +136,14 @@ def remote_ip(request: Request) -> str:
     """The client's address as the engine's front tells it; `local` for who is on the Unix socket itself."""
     # The front replaces what clients claim, so the last address is the one it saw or was told by a trusted proxy.
     return request.headers.get("x-forwarded-for", "local").rpartition(",")[2].strip()
+
+
+def _host_of(origin: str) -> str | None:
+    """Host and port of an origin; None for `null` and for what is none."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 def _unknown(who: Identity) -> TokenError:

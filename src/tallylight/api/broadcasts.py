@@ -1,12 +1,17 @@
-"""`/api/broadcasts`: each time on air, newest first; open to everybody."""
+"""`/api/broadcasts`: each time on air, newest first; of the streams that one may see."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
-from tallylight.api.control import ControlPlane
+from tallylight.accounts.identity import Identity
+from tallylight.api.auth import WhoAsks
+from tallylight.api.control import Control, ControlPlane
+from tallylight.api.problems import answers
+from tallylight.broadcasts.store import BroadcastUnknownError
 from tallylight.broadcasts.view import BroadcastView
 
 router = APIRouter(prefix="/api/broadcasts", tags=["broadcasts"])
@@ -24,15 +29,16 @@ class BroadcastList(BaseModel):
     next: str | None
 
 
-@router.get("")
+@router.get("", responses=answers("broadcast_unknown"))
 async def list_broadcasts(
+    who: WhoAsks,
     control: ControlPlane,
     stream: Annotated[str | None, Query(max_length=256)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 20,
     before: Annotated[str | None, Query(max_length=64)] = None,
 ) -> BroadcastList:
     """Broadcasts of one stream or of all, newest first."""
-    found = await control.broadcasts.newest(limit, stream, before)
+    found = await control.broadcasts.newest(limit, await _visible(who, stream, control), before)
     now = datetime.now(UTC)
     return BroadcastList(
         broadcasts=[BroadcastView.of(broadcast, now) for broadcast in found],
@@ -40,7 +46,24 @@ async def list_broadcasts(
     )
 
 
-@router.get("/{broadcast_id}")
-async def get_broadcast(broadcast_id: BroadcastId, control: ControlPlane) -> BroadcastView:
+@router.get("/{broadcast_id}", responses=answers("broadcast_unknown"))
+async def get_broadcast(broadcast_id: BroadcastId, who: WhoAsks, control: ControlPlane) -> BroadcastView:
     """One broadcast."""
-    return BroadcastView.of(await control.broadcasts.get(broadcast_id), datetime.now(UTC))
+    broadcast = await control.broadcasts.get(broadcast_id)
+    visible = await _visible(who, broadcast.stream, control)
+    if visible is not None and broadcast.stream not in visible:
+        raise BroadcastUnknownError(broadcast_id)
+    return BroadcastView.of(broadcast, datetime.now(UTC))
+
+
+async def _visible(who: Identity, stream: str | None, control: Control) -> Collection[str] | None:
+    """Names of the streams whose broadcasts may be seen; None for all, also of streams that are gone.
+
+    Who names a stream sees an unlisted one as well.
+    """
+    if who.role == "admin" and "read" in who.scopes:
+        return None if stream is None else [stream]
+    streams = await control.streams.all()
+    if stream is None:
+        return [known.name for known in streams if who.may_list(known)]
+    return [known.name for known in streams if known.name == stream and who.may_watch(known)]

@@ -1,7 +1,7 @@
 """The parts of a running control plane, made once and handed to every route."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import structlog
 from fastapi import Depends, Request
 
-from tallylight.accounts import Accounts, Role
+from tallylight.accounts import ANONYMOUS, Accounts, Identity, Role
+from tallylight.accounts.accounts import identity_of
 from tallylight.accounts.passwords import Passwords
 from tallylight.api.auth import load_token
 from tallylight.api.health import health_of
@@ -17,9 +18,9 @@ from tallylight.api.sse import Seats
 from tallylight.broadcasts.reconciler import Reconciler
 from tallylight.broadcasts.store import BroadcastStore
 from tallylight.config import Settings
-from tallylight.db import Database, User
+from tallylight.db import Database, Stream, User
 from tallylight.diagnosis.reports import Diagnosis
-from tallylight.engine.client import CutReason, EngineAwayError, EngineClient
+from tallylight.engine.client import CutReason, EngineClient
 from tallylight.engine.events import EventFollower
 from tallylight.engine.models import EngineEvent
 from tallylight.events import EventLog
@@ -28,6 +29,9 @@ from tallylight.paths import DataDirectory
 from tallylight.posters.store import PosterStore
 from tallylight.sealing import Sealer, load_sealing_key
 from tallylight.streams.admission import Admission
+from tallylight.streams.cuts import PublisherCutter
+from tallylight.streams.policy import PolicyKeeper
+from tallylight.streams.publishers import PublisherLog
 from tallylight.streams.store import StreamStore
 from tallylight.telemetry.loop_delay import LoopDelay
 from tallylight.telemetry.requests import RequestLog
@@ -70,6 +74,9 @@ class Control:
     posters: PosterStore
     streams_now: StreamsNow
     sampler: Sampler
+    publishers: PublisherLog
+    policy: PolicyKeeper
+    cutter: PublisherCutter
     event_seats: Seats = field(default_factory=lambda: Seats(MAX_EVENT_READERS))
     live_seats: Seats = field(default_factory=lambda: Seats(MAX_LIVE_LISTENERS))
     dashboard_seats: Seats = field(default_factory=lambda: Seats(MAX_DASHBOARDS))
@@ -77,41 +84,66 @@ class Control:
     loop_delay: LoopDelay = field(default_factory=LoopDelay)
 
     async def take_off_air(self, name: str, reason: CutReason = "removed") -> None:
-        """Cuts a stream's publisher. An engine that is away will be told when it is back (`remove_strangers`)."""
-        try:
-            await self.engine.cut_publisher(name, reason)
-        except EngineAwayError as error:
-            log.warning("publisher_not_cut", stream=name, cause=error.message)
+        """Cuts a stream's publisher. An engine that is away is told when it is back."""
+        await self.cutter.cut(name, reason)
 
     async def change_user(
         self, name: str, role: Role | None = None, password: str | None = None, disabled: bool | None = None
     ) -> User:
-        """Changes a user.
+        """Changes a user; what that takes away ends at once, also what runs.
 
         Raises:
             UserUnknownError: There is none.
             LastAdminError: Nobody would be left to undo it.
         """
         password_hash = None if password is None else await self.accounts.passwords.hash(password)
+        before = identity_of(await self.accounts.users.get(name))
         user = await self.accounts.users.change(name, role=role, disabled=disabled, password_hash=password_hash)
         if password is not None:
             await self.accounts.forget_first_password(name)
+        await self._end_what_is_lost(before, identity_of(user))
         return user
 
     async def delete_user(self, name: str) -> None:
-        """Deletes a user.
+        """Deletes a user. Their streams stay without an owner, with keys that nobody has.
 
         Raises:
             UserUnknownError: There is none.
             LastAdminError: Nobody would be left to undo it.
         """
+        user = await self.accounts.users.get(name)
+        owned = await self.streams.owned_by(user.id)
         await self.accounts.users.delete(name)
         await self.accounts.forget_first_password(name)
+        for stream in owned:
+            await self.streams.rotate_key(stream.name)
+            self.events.emit("stream_key_rotated", stream=stream.name)
+            await self.take_off_air(stream.name, "key_rotated")
+        await self._end_what_is_lost(identity_of(user), ANONYMOUS, owned)
 
-    async def remove_strangers(self) -> None:
-        """Cuts publishers of streams that were deleted while the engine could not be reached."""
+    async def _end_what_is_lost(self, before: Identity, after: Identity, owned: Sequence[Stream] = ()) -> None:
+        """Sends away who may not publish or watch any more.
+
+        Playback tokens do not say whose they are, so all of a stream's are void; those who may watch get new ones.
+        """
+        streams = await self.streams.all()
+        for stream in streams:
+            if before.may_edit(stream) and before.owns(stream) and not after.may_edit(stream):
+                await self.take_off_air(stream.name)
+        lost = {stream.name for stream in streams if before.may_watch(stream) and not after.may_watch(stream)}
+        lost |= {stream.name for stream in owned if stream.visibility == "private"}
+        if lost:
+            await self.streams.new_playback_keys(lost)
+            await self.policy.push()
+
+    async def resynchronise(self) -> None:
+        """Tells an engine that is (again) there what it must know: who may play, and who may not publish."""
+        await self.policy.push_now()
+        await self.cutter.pay()
+        # The engine first: what it was allowed to take is in the database by then.
+        live = await self.engine.streams()
         known = {stream.name for stream in await self.streams.all()}
-        for name, status in (await self.engine.streams()).items():
+        for name, status in live.items():
             if status.session is not None and name not in known:
                 log.warning("stranger_cut", stream=name)
                 await self.engine.cut_publisher(name)
@@ -136,7 +168,9 @@ async def open_control(
             outbox = Outbox(database)
             broadcasts = BroadcastStore(database, outbox.put_change)
             sender = Sender(outbox, sealer, outbound, events)
-            admission = Admission(streams, events)
+            publishers = PublisherLog()
+            policy = PolicyKeeper(engine, streams)
+            admission = Admission(streams, events, publishers)
             admin_token = load_token(data.admin_token)
             accounts = Accounts(database, admin_token, data.first_admin, events, passwords=passwords)
             await accounts.provision(settings.first_admin_password)
@@ -161,19 +195,33 @@ async def open_control(
                 posters=posters,
                 streams_now=StreamsNow(engine, streams, broadcasts, posters),
                 sampler=sampler,
+                publishers=publishers,
+                policy=policy,
+                cutter=PublisherCutter(engine),
             )
             reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s, events)
 
             async def hear(event: EngineEvent) -> None:
                 events.copy(event)
+                publishers.hear(event)
                 reconciler.hint(event.event)
 
             async def look() -> dict[str, Any]:
                 return (await health_of(database, engine)).model_dump(exclude_none=True)
 
-            follower = EventFollower(engine, hear, control.remove_strangers)
+            follower = EventFollower(engine, hear, control.resynchronise)
             health_watch = HealthWatch(look, outbox, events)
-            parts = (follower, reconciler, control.diagnosis, sampler, control.loop_delay, sender, health_watch)
+            parts = (
+                follower,
+                reconciler,
+                control.diagnosis,
+                policy,
+                control.cutter,
+                sampler,
+                control.loop_delay,
+                sender,
+                health_watch,
+            )
             tasks = [asyncio.create_task(part.run()) for part in parts]
             try:
                 yield control

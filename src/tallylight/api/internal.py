@@ -20,8 +20,8 @@ from tallylight.api.internal_access import ProcessorsOnly
 from tallylight.api.models import InternalHealth, Producer, VideoExposeStatus
 from tallylight.api.server_info import HealthResponse
 from tallylight.api.stream_report import StreamReportView, stream_report
+from tallylight.engine.client import NothingOnAirError
 from tallylight.engine.models import StreamStatus
-from tallylight.errors import TallylightError
 
 log = structlog.get_logger()
 router = APIRouter(prefix="/internal", include_in_schema=False)
@@ -29,13 +29,6 @@ router = APIRouter(prefix="/internal", include_in_schema=False)
 # Any text: a name that cannot exist is simply not found.
 Name = Annotated[str, Path(max_length=256)]
 WantedName = Annotated[str | None, Query(max_length=256)]
-
-
-class NothingOnAirError(TallylightError):
-    """There is no media to hand out."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("nothing_on_air", message)
 
 
 @router.get("/health", response_model=InternalHealth, response_class=HealthResponse)

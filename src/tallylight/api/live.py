@@ -12,8 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from tallylight.accounts.identity import ANONYMOUS, Identity
 from tallylight.api.auth import identify
 from tallylight.api.control import Control
-from tallylight.api.models import StreamView
+from tallylight.api.models import StreamDetails, StreamView
 from tallylight.api.sse import FIRST, KEEP_ALIVE, EventStream, message_of_json
+from tallylight.api.stream_views import details_of
 from tallylight.engine.client import EngineAwayError
 from tallylight.telemetry.shared import Shared
 from tallylight.telemetry.streams_now import StreamNow
@@ -24,6 +25,8 @@ router = APIRouter(prefix="/api", tags=["streams"])
 INTERVAL_S = 1.0
 # Figures that move all the time (ages, rates) are no change; they are as old as this at most.
 REFRESH_S = 5.0
+# Who signed out, or may less than before, sees less within 5 s.
+IDENTIFY_S = 3.0
 # What does not make the list another one.
 _MOVING: dict[str, Any] = {
     "uptime_s": True,
@@ -43,21 +46,24 @@ class _Entry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The streams at one moment, each rendered at most once however many listen."""
+    """The streams at one moment, each rendered at most once for each kind of asker, however many listen."""
 
     streams: tuple[StreamNow, ...]
-    _rendered: dict[str, _Entry] = field(default_factory=dict)
+    details: dict[str, StreamDetails]
+    _rendered: dict[tuple[str, bool, bool, bool], _Entry] = field(default_factory=dict)
 
     def entries(self, who: Identity) -> list[_Entry]:
         """What this asker may see."""
-        return [self._entry(now) for now in self.streams if who.may_list(now.stream)]
+        return [self._entry(now, who) for now in self.streams if who.may_list(now.stream)]
 
-    def _entry(self, now: StreamNow) -> _Entry:
-        entry = self._rendered.get(now.stream.name)
+    def _entry(self, now: StreamNow, who: Identity) -> _Entry:
+        name, stream = now.stream.name, now.stream
+        kind = (name, who.may_edit(stream), who.may_watch(stream), who.may_inspect(stream))
+        entry = self._rendered.get(kind)
         if entry is None:
-            view = StreamView.of(now)
+            view = StreamView.of(now, who, self.details.get(name))
             entry = _Entry(view.model_dump_json(), view.model_dump_json(exclude=_MOVING))
-            self._rendered[now.stream.name] = entry
+            self._rendered[kind] = entry
         return entry
 
 
@@ -66,7 +72,8 @@ class LiveStreams:
 
     def __init__(self, control: Control) -> None:
         async def take() -> Snapshot:
-            return Snapshot(await control.streams_now.all())
+            streams = await control.streams_now.all()
+            return Snapshot(streams, await details_of([now.stream for now in streams], control))
 
         self.seats = control.live_seats
         self.snapshots = Shared(take, INTERVAL_S)
@@ -93,8 +100,7 @@ async def _messages(request: Request, snapshots: Shared[Snapshot]) -> AsyncGener
     while True:
         try:
             if time.monotonic() >= identify_at_s:
-                # Who signed out, or may less than before, soon sees less.
-                who, identify_at_s = await identify(request), time.monotonic() + REFRESH_S
+                who, identify_at_s = await identify(request), time.monotonic() + IDENTIFY_S
             entries = (await snapshots.get()).entries(who)
         except (EngineAwayError, SQLAlchemyError):
             if sent is None:

@@ -1,17 +1,29 @@
 """Bodies of requests and answers of the public API."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tallylight.accounts.identity import ANONYMOUS, Identity
 from tallylight.config import ONE_LINE_PATTERN, STREAM_NAME_PATTERN
+from tallylight.db import Stream
 from tallylight.engine.models import Session, StreamStatus, Worker
+from tallylight.streams.playback import DEFAULT_TTL_S, MAX_TTL_S, MIN_TTL_S
 from tallylight.streams.store import NewKey
 from tallylight.telemetry.processes import OurProcess, ProcessState
 from tallylight.telemetry.streams_now import StreamNow
 
 StreamName = Annotated[str, Field(pattern=STREAM_NAME_PATTERN)]
+
+
+Title = Annotated[str, Field(max_length=200, pattern=ONE_LINE_PATTERN, examples=["Evening show"])]
+# Text of several lines for people; control characters have no place in it.
+Description = Annotated[
+    str,
+    Field(max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$", examples=["Every Friday at eight."]),
+]
+Visibility = Literal["public", "unlisted", "private"]
 
 
 class NewStream(BaseModel):
@@ -20,44 +32,157 @@ class NewStream(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: StreamName
-    # One line: titles also go into playlists, logs and headers.
-    title: Annotated[str, Field(max_length=200, pattern=ONE_LINE_PATTERN)] = ""
+    title: Title = ""
+    description: Description = ""
+    visibility: Visibility = "public"
+
+
+class StreamChange(BaseModel):
+    """What to change; what is left out stays. `owner` is for administrators; null takes the stream from its owner."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Title | None = None
+    description: Description | None = None
+    visibility: Visibility | None = None
+    owner: Annotated[str | None, Field(max_length=64, examples=["ada"])] = None
 
 
 class StreamWithKey(BaseModel):
     """A stream and its key, which is never shown again."""
 
-    name: str
+    name: Annotated[str, Field(examples=["stage"])]
     title: str
+    description: str
+    visibility: Visibility
     created_at: datetime
-    key: str
+    key: Annotated[str, Field(examples=["0123456789abcdef0123456789abcdef"])]
 
     @classmethod
     def of(cls, new: NewKey) -> Self:
         stream = new.stream
-        return cls(name=stream.name, title=stream.title, created_at=stream.created_at, key=new.key)
+        return cls(
+            name=stream.name,
+            title=stream.title,
+            description=stream.description,
+            visibility=visibility_of(stream),
+            created_at=stream.created_at,
+            key=new.key,
+        )
 
 
-class StreamView(StreamStatus):
-    """A stream as everybody may see it: what the engine measures, and what we know about it."""
+class May(BaseModel):
+    """What who asks may do with a stream."""
+
+    edit: bool
+    watch: bool
+
+
+class LastPublisher(BaseModel):
+    """Why nobody publishes any more, or the last one was refused, in words for the streamer."""
+
+    ended_at: datetime
+    code: Annotated[str, Field(examples=["connection_lost"])]
+    sentence: Annotated[str, Field(examples=["The connection broke."])]
+
+
+class RefusalView(BaseModel):
+    """Somebody wanted to publish to this stream and was refused."""
+
+    at: datetime
+    protocol: Annotated[str, Field(examples=["rtmp"])]
+    code: Annotated[str, Field(examples=["key_rotated"])]
+    message: str
+
+
+class StreamDetails(BaseModel):
+    """What only those see who manage a stream."""
+
+    owner: Annotated[str | None, Field(examples=["ada"])] = None
+    key_created_at: datetime | None = None
+    last_publisher: LastPublisher | None = None
+    refusals: list[RefusalView] = []
+
+
+class StreamView(StreamStatus, StreamDetails):
+    """A stream: what the engine measures, and what we know about it.
+
+    `owner`, `key_created_at`, `last_publisher` and `refusals` are empty for those who do not manage it.
+    """
 
     title: str
+    description: str
+    visibility: Visibility
     created_at: datetime
     # The broadcast that has not ended, if there is one.
     broadcast_id: str | None
     # Path of a still picture, which changes with each new one; null when there is none.
     poster: str | None
+    may: May
 
     @classmethod
-    def of(cls, now: StreamNow) -> Self:
-        name, stream = now.stream.name, now.stream
+    def of(
+        cls,
+        now: StreamNow,
+        who: Identity = ANONYMOUS,
+        details: StreamDetails | None = None,
+    ) -> Self:
+        """The view for one asker.
+
+        Args:
+            details: Shown only if this asker may see them.
+        """
+        name, stream, status = now.stream.name, now.stream, now.status
+        shown = details if details is not None and who.may_inspect(stream) else StreamDetails()
         return cls(
-            **now.status.model_dump(),
+            **status.model_dump() | shown.model_dump() | {"viewers": {"webrtc": 0, "hls": 0} | status.viewers},
             title=stream.title,
+            description=stream.description,
+            visibility=visibility_of(stream),
             created_at=stream.created_at,
             broadcast_id=now.broadcast_id,
             poster=None if now.poster_at_s is None else f"/api/streams/{name}/poster?at={int(now.poster_at_s)}",
+            may=May(edit=who.may_edit(stream), watch=who.may_watch(stream)),
         )
+
+
+def visibility_of(stream: Stream) -> Visibility:
+    """The stream's visibility as a word that is checked."""
+    return next(word for word in get_args(Visibility) if word == stream.visibility)
+
+
+class PlaybackTokenWanted(BaseModel):
+    """How long the token admits viewers. Longer than an hour is for those who may edit the stream."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ttl_s: Annotated[int, Field(ge=MIN_TTL_S, le=MAX_TTL_S)] = DEFAULT_TTL_S
+
+
+class PlaybackToken(BaseModel):
+    """Lets its holder join a private stream until it expires. The addresses are paths on this server."""
+
+    token: str
+    expires_at: datetime
+    watch_url: Annotated[str, Field(examples=["/watch/stage?token=…"])]
+    hls_url: Annotated[str, Field(examples=["/hls/stage/index.m3u8?token=…"])]
+    whep_url: Annotated[str, Field(examples=["/whep/stage?token=…"])]
+
+
+class SessionView(BaseModel):
+    """A peer of a stream. Addresses are for administrators."""
+
+    id: str
+    kind: Annotated[str, Field(examples=["whep"])]
+    state: str
+    age_s: float
+    bytes: int
+    packets: int
+    remote: str | None
+
+
+class SessionList(BaseModel):
+    sessions: list[SessionView]
 
 
 class StreamList(BaseModel):

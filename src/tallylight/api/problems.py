@@ -46,6 +46,7 @@ STATUSES: dict[str, HTTPStatus] = {
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too_many_listeners": HTTPStatus.SERVICE_UNAVAILABLE,
     "too_many_processors": HTTPStatus.SERVICE_UNAVAILABLE,
+    "too_many_streams": HTTPStatus.CONFLICT,
     "too_many_taps": HTTPStatus.SERVICE_UNAVAILABLE,
     "too_many_tokens": HTTPStatus.CONFLICT,
     "user_exists": HTTPStatus.CONFLICT,

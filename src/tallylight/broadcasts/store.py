@@ -1,6 +1,6 @@
 """Broadcasts in the database."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, fields
 
 from sqlalchemy import func, select, update
@@ -53,11 +53,13 @@ class BroadcastStore:
             raise BroadcastUnknownError(broadcast_id)
         return _read(row)
 
-    async def newest(self, limit: int, stream: str | None = None, before: str | None = None) -> list[Broadcast]:
-        """The newest first, of one stream or all, older than the broadcast `before`. Raises BroadcastUnknownError."""
+    async def newest(
+        self, limit: int, streams: Collection[str] | None = None, before: str | None = None
+    ) -> list[Broadcast]:
+        """The newest first, of these streams or all, older than `before` if given. Raises BroadcastUnknownError."""
         query = select(BroadcastRow).order_by(BroadcastRow.number.desc()).limit(limit)
-        if stream is not None:
-            query = query.where(BroadcastRow.stream == stream)
+        if streams is not None:
+            query = query.where(BroadcastRow.stream.in_(streams))
         async with self._database.session() as session:
             if before is not None:
                 number = await session.scalar(select(BroadcastRow.number).where(BroadcastRow.id == before))
@@ -65,6 +67,15 @@ class BroadcastStore:
                     raise BroadcastUnknownError(before)
                 query = query.where(BroadcastRow.number < number)
             return [_read(row) for row in await session.scalars(query)]
+
+    async def last_off_air(self, streams: Collection[str]) -> dict[str, Broadcast]:
+        """The newest broadcast of each of these streams, if it is not on air."""
+        newest = select(func.max(BroadcastRow.number)).where(BroadcastRow.stream.in_(streams))
+        query = select(BroadcastRow).where(
+            BroadcastRow.number.in_(newest.group_by(BroadcastRow.stream)), BroadcastRow.status != Status.ON_AIR
+        )
+        async with self._database.session() as session:
+            return {row.stream: _read(row) for row in await session.scalars(query)}
 
     async def apply(self, changes: Sequence[Change]) -> list[Change]:
         """Makes the changes whose row is still as it was; returns these."""

@@ -40,6 +40,13 @@ class EngineAwayError(TallylightError):
         super().__init__("engine_away", f"The media engine does not answer ({cause}).", "Try again in a second.")
 
 
+class NothingOnAirError(TallylightError):
+    """There is no publisher, or no media, to do something with."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("nothing_on_air", message)
+
+
 class TapRefusedError(TallylightError):
     """The engine has a reason of its own not to open a tap: `too_many_taps` or `codec_not_playable`."""
 

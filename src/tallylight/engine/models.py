@@ -174,7 +174,15 @@ class Allowed(_Border):
 
 class Refused(_Border):
     allow: Literal[False] = False
-    code: Literal["key_wrong", "key_missing", "key_rotated", "stream_deleted", "stream_unknown", "rate_limited"]
+    code: Literal[
+        "key_wrong",
+        "key_missing",
+        "key_rotated",
+        "owner_may_not_publish",
+        "rate_limited",
+        "stream_deleted",
+        "stream_unknown",
+    ]
     message: str
 
 

@@ -17,6 +17,8 @@ EVENTS = {
     "publish_denied": "Somebody who wanted to publish was refused; `code` says why.",
     "sign_in_refused": "Somebody could not sign in; `code` says why, `user` whose account it was if there is one.",
     "signed_in": "A user signed in.",
+    "playback_tokens_revoked": "Every playback token of a private stream is void from now on.",
+    "stream_changed": "Title, description, visibility or owner of a stream was changed; `changed` says which.",
     "stream_created": "A stream was made.",
     "stream_deleted": "A stream was deleted with its key.",
     "stream_key_rotated": "A stream has a new key; the old one opens nothing any more.",

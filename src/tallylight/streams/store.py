@@ -1,17 +1,20 @@
 """Streams in the database."""
 
 import asyncio
-from collections.abc import Sequence
+import secrets
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.config import BootstrapStream
-from tallylight.db import Database, Installation, Stream
+from tallylight.db import Database, Installation, RetiredKey, Stream, User
 from tallylight.errors import TallylightError
 from tallylight.paths import write_private
 from tallylight.streams.keys import hash_key, new_key
@@ -22,6 +25,10 @@ log = structlog.get_logger()
 FIRST_STREAM = "main"
 # Below this a key chosen by hand may be guessed.
 SHORT_KEY = 16
+PLAYBACK_KEY_BYTES = 32
+# An old encoder's settings turn up again after a season; later than that "wrong key" is enough.
+REMEMBERED = timedelta(days=90)
+MAX_RETIRED_KEYS = 20
 
 
 class StreamUnknownError(TallylightError):
@@ -32,6 +39,11 @@ class StreamUnknownError(TallylightError):
 class StreamExistsError(TallylightError):
     def __init__(self, name: str) -> None:
         super().__init__("stream_exists", f"There is already a stream named {name!r}.", "Choose another name.")
+
+
+class TooManyStreamsError(TallylightError):
+    def __init__(self, limit: int) -> None:
+        super().__init__("too_many_streams", f"A user has at most {limit} streams.", "Delete one first.")
 
 
 @dataclass(frozen=True)
@@ -73,32 +85,94 @@ class StreamStore:
         async with self._database.session() as session:
             return await session.scalar(select(Stream).where(Stream.key_hash == hash_key(key)))
 
-    async def create(self, name: str, title: str = "") -> NewKey:
-        """Raises StreamExistsError."""
+    async def exists(self, name: str) -> bool:
+        async with self._database.session() as session:
+            return await session.scalar(select(Stream.id).where(Stream.name == name)) is not None
+
+    async def owned_by(self, user_id: int) -> Sequence[Stream]:
+        async with self._database.session() as session:
+            return (await session.scalars(select(Stream).where(Stream.owner_id == user_id))).all()
+
+    async def owner_may_publish(self, stream: Stream) -> bool:
+        """False when the owner has been disabled, or is no streamer any more."""
+        if stream.owner_id is None:
+            return True
+        query = select(User.id).where(
+            User.id == stream.owner_id, User.disabled.is_(False), User.role.in_(("admin", "streamer"))
+        )
+        async with self._database.session() as session:
+            return await session.scalar(query) is not None
+
+    async def find_retired(self, key: str) -> RetiredKey | None:
+        """What is known of a key that opens nothing any more."""
+        async with self._database.session() as session:
+            return await session.scalar(select(RetiredKey).where(RetiredKey.key_hash == hash_key(key)))
+
+    async def create(
+        self,
+        name: str,
+        title: str = "",
+        *,
+        description: str = "",
+        visibility: str = "public",
+        owner_id: int | None = None,
+        limit: int | None = None,
+    ) -> NewKey:
+        """Makes a stream.
+
+        Args:
+            limit: How many streams the owner may have.
+
+        Raises:
+            StreamExistsError: The name is taken.
+            TooManyStreamsError: The owner has as many as allowed.
+        """
         key = new_key()
         stream = _stream(name, title, key)
+        stream.description, stream.visibility, stream.owner_id = description, visibility, owner_id
         try:
             async with self._database.session() as session:
+                owned = select(func.count()).select_from(Stream).where(Stream.owner_id == owner_id)
+                if limit is not None and (await session.scalar(owned) or 0) >= limit:
+                    raise TooManyStreamsError(limit)
                 session.add(stream)
         except IntegrityError as error:
             raise StreamExistsError(name) from error
         return NewKey(stream, key)
 
+    async def change(self, name: str, **values: Any) -> Stream:
+        """Sets `title`, `description`, `visibility` or `owner_id`. Raises StreamUnknownError.
+
+        A stream that becomes private gets a new playback key: tokens from before, which anybody could have, end.
+        """
+        async with self._database.session() as session:
+            stream = await _get(session, name)
+            if values.get("visibility") == "private" and stream.visibility != "private":
+                stream.playback_key = secrets.token_bytes(PLAYBACK_KEY_BYTES)
+            for column, value in values.items():
+                setattr(stream, column, value)
+        return stream
+
+    async def new_playback_keys(self, names: Collection[str]) -> None:
+        """Makes every playback token of these streams void."""
+        async with self._database.session() as session:
+            for stream in await session.scalars(select(Stream).where(Stream.name.in_(names))):
+                stream.playback_key = secrets.token_bytes(PLAYBACK_KEY_BYTES)
+
     async def delete(self, name: str) -> None:
         """Raises StreamUnknownError."""
         async with self._database.session() as session:
-            deleted = await session.scalar(delete(Stream).where(Stream.name == name).returning(Stream.id))
-        if deleted is None:
-            raise StreamUnknownError(name)
+            stream = await _get(session, name)
+            await _retire(session, stream, "deleted")
+            await session.delete(stream)
         await asyncio.to_thread(self._forget_first_key, name)
 
     async def rotate_key(self, name: str) -> NewKey:
         """Gives a stream a new key; the old one opens nothing from now on. Raises StreamUnknownError."""
         key = new_key()
         async with self._database.session() as session:
-            stream = await session.scalar(select(Stream).where(Stream.name == name))
-            if stream is None:
-                raise StreamUnknownError(name)
+            stream = await _get(session, name)
+            await _retire(session, stream, "rotated")
             stream.key_hash = hash_key(key)
             stream.key_created_at = datetime.now(UTC)
         await asyncio.to_thread(self._forget_first_key, name)
@@ -144,3 +218,28 @@ def read_first_key(first_run: Path, name: str = FIRST_STREAM) -> str | None:
 def _stream(name: str, title: str, key: str) -> Stream:
     now = datetime.now(UTC)
     return Stream(name=name, title=title, key_hash=hash_key(key), created_at=now, key_created_at=now)
+
+
+async def _get(session: AsyncSession, name: str) -> Stream:
+    stream = await session.scalar(select(Stream).where(Stream.name == name))
+    if stream is None:
+        raise StreamUnknownError(name)
+    return stream
+
+
+async def _retire(session: AsyncSession, stream: Stream, reason: str) -> None:
+    """Remembers a key that is about to go, for a while and only so many of each stream."""
+    now = datetime.now(UTC)
+    mine = RetiredKey.stream == stream.name
+    newest = select(RetiredKey.id).where(mine).order_by(RetiredKey.id.desc()).limit(MAX_RETIRED_KEYS - 1)
+    kept = (await session.scalars(newest)).all()
+    await session.execute(
+        delete(RetiredKey).where(
+            or_(
+                RetiredKey.retired_at < now - REMEMBERED,
+                RetiredKey.key_hash == stream.key_hash,
+                and_(mine, RetiredKey.id.not_in(kept)),
+            )
+        )
+    )
+    session.add(RetiredKey(key_hash=stream.key_hash, stream=stream.name, reason=reason, retired_at=now))

@@ -1,5 +1,6 @@
 """Streams as they are now: what we know of them and what the engine measures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tallylight.broadcasts.store import BroadcastStore
@@ -38,18 +39,14 @@ class StreamsNow:
 
     async def all(self) -> tuple[StreamNow, ...]:
         """All streams by name."""
+        return await self.of(await self._streams.all())
+
+    async def of(self, streams: Sequence[Stream]) -> tuple[StreamNow, ...]:
+        """These streams, in this order."""
         live = await self._engine.streams()
         broadcast_ids = await self._broadcasts.open_ids()
         posters = await self._posters.taken_at()
-        return tuple(
-            self._now(stream, live.get(stream.name), broadcast_ids, posters) for stream in await self._streams.all()
-        )
-
-    async def one(self, name: str) -> StreamNow:
-        """One stream. Raises StreamUnknownError."""
-        stream = await self._streams.get(name)
-        status = await self._engine.stream(name)
-        return self._now(stream, status, await self._broadcasts.open_ids(), await self._posters.taken_at())
+        return tuple(self._now(stream, live.get(stream.name), broadcast_ids, posters) for stream in streams)
 
     @staticmethod
     def _now(

@@ -1,0 +1,63 @@
+"""The playback policy: which streams are private, and with which key. Kept in the engine, which enforces it alone."""
+
+import asyncio
+import base64
+from collections.abc import Iterable
+
+import structlog
+
+from tallylight.db import Stream
+from tallylight.engine.client import EngineAwayError, EngineClient
+from tallylight.engine.models import PlaybackPolicy, StreamPolicy
+from tallylight.streams.store import StreamStore
+
+log = structlog.get_logger()
+
+# Revoked viewers must be gone within 5 s; an engine that is busy gets another chance well before.
+RETRY_S = 1.0
+
+
+def policy_of(streams: Iterable[Stream]) -> PlaybackPolicy:
+    """Private streams with their keys; to the engine all others are public. Pure."""
+    return PlaybackPolicy(
+        streams={
+            stream.name: StreamPolicy(
+                visibility="private",
+                playback_key=base64.urlsafe_b64encode(stream.playback_key).rstrip(b"=").decode(),
+            )
+            for stream in streams
+            if stream.visibility == "private"
+        }
+    )
+
+
+class PolicyKeeper:
+    """Brings each change to the engine: at once, or as soon as the engine answers."""
+
+    def __init__(self, engine: EngineClient, streams: StreamStore) -> None:
+        self._engine = engine
+        self._streams = streams
+        self._one_at_a_time = asyncio.Lock()
+        self._owed = asyncio.Event()
+
+    async def push(self) -> None:
+        """Tells the engine what holds now. An engine that is away is told by `run` when it is back."""
+        try:
+            await self.push_now()
+        except EngineAwayError as error:
+            log.warning("policy_not_pushed", cause=error.message)
+            self._owed.set()
+
+    async def push_now(self) -> None:
+        """As `push`. Raises EngineAwayError."""
+        # Read inside the lock, so that an older policy never overtakes a newer one.
+        async with self._one_at_a_time:
+            await self._engine.set_policy(policy_of(await self._streams.all()))
+            self._owed.clear()
+
+    async def run(self) -> None:
+        """Tries again what could not be pushed, until cancelled."""
+        while True:
+            await self._owed.wait()
+            await asyncio.sleep(RETRY_S)
+            await self.push()
