@@ -59,6 +59,8 @@ async def test_everything_at_a_glance(admin: httpx.AsyncClient, engine: FakeEngi
     server = seen["server"]
     assert {process["name"] for process in server["processes"]} >= {"supervisor", "control", "engine", "posters"}
     assert server["uptime_s"] > 0
+    assert server["loop_delay_ms"] >= 0
+    assert server["database_ms"] > 0
     assert server["memory"]["rss_bytes"] > 0
     assert server["disk"]["free_bytes"] <= server["disk"]["total_bytes"]
     samples = seen["samples"]

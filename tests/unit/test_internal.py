@@ -11,6 +11,7 @@ import pytest
 
 from tallylight.api.control import Control
 from tallylight.paths import DataDirectory
+from tallylight.telemetry.sampler import Sample
 from unit.fake_engine import FakeEngine
 from unit.test_api import assert_problem, on_air
 
@@ -173,3 +174,14 @@ async def test_the_public_media_status_names_nobody(
     assert "192.0.2.7" not in answer.text
     assert "secret" not in answer.text
     assert (await api.get("/api/mediasoup-status")).json() == status
+
+
+async def test_a_workers_load_is_that_of_the_last_seconds(
+    api: httpx.AsyncClient, engine: FakeEngine, control: Control
+) -> None:
+    """Of the newest sample; the engine itself knows only its mean since its start."""
+    engine.workers = [{"pid": 7, "alive": True, "kind": "webrtc", "load": 0.03}]
+    await control.sampler.newer_than(None)
+    control.sampler.history.append(Sample(at_s=0, engine_load=0.456))
+    (worker,) = (await api.get("/api/media-status")).json()["workers"]
+    assert worker == {"pid": 7, "alive": True, "kind": "webrtc", "load": 0.46}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tallylight.db import Database
 from tallylight.engine.client import EngineClient
 from tallylight.paths import DataDirectory
 from tallylight.telemetry import sampler as sampling
@@ -43,11 +44,12 @@ def test_a_meter_measures_over_gaps_and_forgets_what_is_gone() -> None:
 class Bench:
     """A sampler whose clocks and machine are ours."""
 
-    def __init__(self, client: EngineClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, client: EngineClient, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 0.0
+        self.database = database
         self.processes: tuple[OurProcess, ...] = ()
         monkeypatch.setattr(sampling, "look_at_host", self._look)
-        self.sampler = Sampler(client, Path("/"), lambda: self.now_s, lambda: 1000 + self.now_s)
+        self.sampler = Sampler(client, database, Path("/"), lambda: self.now_s, lambda: 1000 + self.now_s)
 
     def _look(self, _directory: Path, _engine_pid: int | None) -> Host:
         return Host(2, 8000, 4000, None, self.processes)
@@ -61,8 +63,10 @@ class Bench:
 @pytest.fixture
 async def bench(engine: FakeEngine, data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     engine.statistics = {"webrtc.bytes_out": 1000, "hls.bytes": 0, "process.cpu_ms": 100}
+    database = Database(data.database)
     async with EngineClient(data.engine_socket) as client:
-        yield Bench(client, monkeypatch)
+        yield Bench(client, database, monkeypatch)
+    await database.close()
 
 
 def media(name: str, received: int, **viewers: int) -> dict[str, object]:
@@ -99,6 +103,15 @@ async def test_an_engine_that_is_away_leaves_a_gap_and_one_that_restarts_no_spik
     engine.streams = {"main": media("main", 1000, webrtc=1)}
     back = await bench.take()
     assert (back.egress_bps, back.ingress_bps) == (500 * 8 / 4, 1000 * 8 / 4), "since the restart, over the whole gap"
+
+
+async def test_the_control_plane_itself(bench: Bench) -> None:
+    """How late its event loop was since the sample before, and how long its database takes."""
+    bench.sampler.loop_delay.delays_s.add(0.3)
+    assert ((await bench.take()).loop_delay_s, (await bench.take()).loop_delay_s) == (0.3, 0.0)
+    assert (await bench.take()).database_s is None, "it has no tables yet"
+    await bench.database.migrate()
+    assert 0 < ((await bench.take()).database_s or 0) < 10
 
 
 async def test_cpu_and_memory_of_our_processes(bench: Bench) -> None:

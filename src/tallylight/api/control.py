@@ -33,7 +33,6 @@ from tallylight.streams.cuts import PublisherCutter
 from tallylight.streams.policy import PolicyKeeper
 from tallylight.streams.publishers import PublisherLog
 from tallylight.streams.store import StreamStore
-from tallylight.telemetry.loop_delay import LoopDelay
 from tallylight.telemetry.requests import RequestLog
 from tallylight.telemetry.sampler import Sampler
 from tallylight.telemetry.streams_now import StreamsNow
@@ -81,7 +80,6 @@ class Control:
     live_seats: Seats = field(default_factory=lambda: Seats(MAX_LIVE_LISTENERS))
     dashboard_seats: Seats = field(default_factory=lambda: Seats(MAX_DASHBOARDS))
     requests: RequestLog = field(default_factory=RequestLog)
-    loop_delay: LoopDelay = field(default_factory=LoopDelay)
 
     async def take_off_air(self, name: str, reason: CutReason = "removed") -> None:
         """Cuts a stream's publisher. An engine that is away is told when it is back."""
@@ -175,7 +173,7 @@ async def open_control(
             accounts = Accounts(database, admin_token, data.first_admin, events, passwords=passwords)
             await accounts.provision(settings.first_admin_password)
             posters = PosterStore(data.posters)
-            sampler = Sampler(engine, data.root)
+            sampler = Sampler(engine, database, data.root)
             control = Control(
                 settings,
                 admin_token,
@@ -218,7 +216,6 @@ async def open_control(
                 policy,
                 control.cutter,
                 sampler,
-                control.loop_delay,
                 sender,
                 health_watch,
             )

@@ -45,9 +45,12 @@ class Server(BaseModel):
     processes: list[Process]
     disk: Disk
     memory: Memory
+    # The latest that the control plane was with anything, and how long the database took for the smallest question.
+    loop_delay_ms: float
+    database_ms: float | None
 
     @classmethod
-    def of(cls, host: Host) -> Self:
+    def of(cls, host: Host, newest: Sample) -> Self:
         processes = [Process.of(process) for process in host.processes]
         return cls(
             version=__version__,
@@ -64,6 +67,8 @@ class Server(BaseModel):
                 available_bytes=host.memory_available_bytes,
                 total_bytes=host.memory_total_bytes,
             ),
+            loop_delay_ms=round(1000 * newest.loop_delay_s, 1),
+            database_ms=None if newest.database_s is None else round(1000 * newest.database_s, 1),
         )
 
 
@@ -193,10 +198,11 @@ async def dashboard(control: Control, samples: Iterable[Sample]) -> Dashboard:
     assert sampler.host is not None, "a sample was taken"  # noqa: S101
     titles = await _titles(control)
     live = {} if sampler.engine is None else sampler.engine.streams
-    ingress_bps = sampler.history[-1].stream_ingress_bps
+    newest = sampler.history[-1]
+    ingress_bps = newest.stream_ingress_bps
     reports = await control.diagnosis.reports(titles)
     return Dashboard(
-        server=Server.of(sampler.host),
+        server=Server.of(sampler.host, newest),
         samples=Samples.of(samples),
         streams=[
             DashboardStream.of(titles.get(name, ""), live.get(name) or off_air(name), ingress_bps.get(name), report)

@@ -6,6 +6,8 @@ from tallylight.api.auth import WhoAsks
 from tallylight.api.control import ControlPlane
 from tallylight.api.models import Consumer, MediaStatus, Producer
 from tallylight.api.problems import answers
+from tallylight.engine.models import Worker
+from tallylight.telemetry.sampler import Sample
 
 router = APIRouter(prefix="/api", tags=["server"])
 
@@ -20,11 +22,18 @@ async def get_media_status(who: WhoAsks, control: ControlPlane) -> MediaStatus:
     health = await control.engine.health()
     streams = await control.engine.streams()
     sessions = await control.engine.sessions()
+    newest = control.sampler.history[-1] if control.sampler.history else None
     listed = {stream.name for stream in await control.streams.all() if who.may_list(stream)}
     return MediaStatus(
-        workers=list(health.workers),
+        workers=[_with_load_of_now(worker, newest) for worker in health.workers],
         producers=[
             producer for name, stream in streams.items() if name in listed for producer in Producer.all_of(stream)
         ],
         consumers=[Consumer.of(session) for session in sessions if session.kind == "whep" and session.stream in listed],
     )
+
+
+def _with_load_of_now(worker: Worker, newest: Sample | None) -> Worker:
+    """The engine knows its mean load since its start; of interest is that of the last seconds."""
+    load = None if newest is None else newest.engine_load
+    return worker if load is None else worker.model_copy(update={"load": round(load, 2)})

@@ -42,16 +42,13 @@ async def _facts(control: Control) -> Facts:
             "dashboard": control.dashboard_seats.taken,
             "events": control.event_seats.taken,
         },
-        loop_delays_s=control.loop_delay.delays_s,
+        loop_delays_s=control.sampler.loop_delay.delays_s,
     )
 
 
 async def _database_facts(control: Control) -> DatabaseFacts | None:
     try:
-        began_s = time.perf_counter()
-        await control.database.ping()
-        ping_s = time.perf_counter() - began_s
         statuses = [broadcast.status.value for broadcast in await control.broadcasts.open()]
-        return DatabaseFacts(ping_s, statuses, await control.broadcasts.started())
+        return DatabaseFacts(control.sampler.history[-1].database_s, statuses, await control.broadcasts.started())
     except SQLAlchemyError:
         return None  # said by the health check; here the figures are missing

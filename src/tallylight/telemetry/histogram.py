@@ -9,19 +9,23 @@ class Histogram:
 
     Attributes:
         total: The sum of all values.
-        largest_lately: The largest value since somebody last set it to zero.
     """
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        self.largest_lately = 0.0
+        self._largest = 0.0
 
     def add(self, value: float) -> None:
         self._counts[bisect_left(self._bounds, value)] += 1
         self.total += value
-        self.largest_lately = max(self.largest_lately, value)
+        self._largest = max(self._largest, value)
+
+    def take_largest(self) -> float:
+        """The largest value since this was last asked."""
+        largest, self._largest = self._largest, 0.0
+        return largest
 
     def buckets(self) -> list[tuple[str, float]]:
         """Each bound with the count of values that are not above it, as Prometheus wants them."""

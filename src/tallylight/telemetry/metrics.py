@@ -31,7 +31,7 @@ class DatabaseFacts:
         broadcasts_started: Since the database was made.
     """
 
-    ping_s: float
+    ping_s: float | None
     open_broadcasts: Sequence[str]
     broadcasts_started: int
 
@@ -177,7 +177,8 @@ def _put_ledger(out: _Families, status: StreamStatus) -> None:
 
 
 def _put_database(out: _Families, database: DatabaseFacts) -> None:
-    out.put("tallylight_database_ping_seconds", database.ping_s)
+    if database.ping_s is not None:
+        out.put("tallylight_database_ping_seconds", database.ping_s)
     for status in ("ON_AIR", "RECONNECTING"):
         out.put("tallylight_broadcasts_open", database.open_broadcasts.count(status), status)
     out.put("tallylight_broadcasts_started_total", database.broadcasts_started)

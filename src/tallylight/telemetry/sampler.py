@@ -1,4 +1,4 @@
-"""Looks at engine and host every two seconds, and remembers ten minutes."""
+"""Looks at engine, host and database every two seconds, and remembers ten minutes."""
 
 import asyncio
 import os
@@ -6,14 +6,17 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
+from tallylight.db import Database
 from tallylight.engine.client import EngineAwayError, EngineClient
 from tallylight.engine.models import EngineHealth, StreamStatus
+from tallylight.telemetry.loop_delay import LoopDelay
 from tallylight.telemetry.processes import OurProcess, our_processes
 from tallylight.telemetry.rates import Meter, Reading
 
@@ -64,6 +67,8 @@ class Sample:
         rss_bytes: Of our processes together.
         stream_ingress_bps: By stream that has a publisher.
         engine_load: Processors that the engine kept busy.
+        loop_delay_s: By how much the latest timer of the control plane was late, since the sample before.
+        database_s: How long the database took for the smallest question; None when it did not answer.
     """
 
     at_s: float
@@ -75,6 +80,8 @@ class Sample:
     rss_bytes: int | None = None
     stream_ingress_bps: dict[str, float | None] = field(default_factory=dict)
     engine_load: float | None = None
+    loop_delay_s: float = 0.0
+    database_s: float | None = None
 
 
 class Sampler:
@@ -84,16 +91,19 @@ class Sampler:
         history: Oldest first.
         host: The newest look at the machine; None before the first sample.
         engine: The newest look at the engine; None while it does not answer.
+        loop_delay: How late the event loop was, from the start on.
     """
 
     def __init__(
         self,
         engine: EngineClient,
+        database: Database,
         data_directory: Path,
         monotonic: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = engine
+        self._database = database
         self._directory = data_directory
         self._monotonic = monotonic
         self._wall_clock = wall_clock
@@ -103,10 +113,16 @@ class Sampler:
         self.history: deque[Sample] = deque(maxlen=int(HISTORY_S / INTERVAL_S))
         self.host: Host | None = None
         self.engine: EngineLook | None = None
+        self.loop_delay = LoopDelay()
         self._taken = asyncio.Event()
 
     async def run(self) -> None:
-        """Samples at once and then every `INTERVAL_S`."""
+        """Samples at once and then every `INTERVAL_S`; watches the event loop all the time."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.loop_delay.run())
+            group.create_task(self._sample_for_ever())
+
+    async def _sample_for_ever(self) -> None:
         next_s = self._monotonic()
         while True:
             await self.take()
@@ -120,7 +136,11 @@ class Sampler:
         self.engine = await self._look_at_engine()
         engine_pid = None if self.engine is None else self.engine.health.pid
         self.host = await asyncio.to_thread(look_at_host, self._directory, engine_pid)
-        self.history.append(self._sample(self.engine, self.host))
+        database_s = await self._ask_database()
+        sample = self._sample(self.engine, self.host)
+        self.history.append(
+            replace(sample, loop_delay_s=self.loop_delay.delays_s.take_largest(), database_s=database_s)
+        )
         taken, self._taken = self._taken, asyncio.Event()
         taken.set()
 
@@ -137,6 +157,14 @@ class Sampler:
             )
         except EngineAwayError:
             return None  # said by whoever needs it; here it is a gap in the curves
+
+    async def _ask_database(self) -> float | None:
+        began_s = time.perf_counter()
+        try:
+            await self._database.ping()
+        except SQLAlchemyError:
+            return None  # said by the health check
+        return time.perf_counter() - began_s
 
     def _sample(self, engine: EngineLook | None, host: Host) -> Sample:
         at_s = self._monotonic()
@@ -161,14 +189,12 @@ class Sampler:
         ingress = self._stream_meter.rates(received)
         egress = total(rates.get(name) for name in EGRESS_COUNTERS)
         cpu_ms = rates.get("process.cpu_ms")
-        return Sample(
-            at_s=facts.at_s,
+        return replace(
+            facts,
             viewers_webrtc=sum(status.viewers.get("webrtc", 0) for status in engine.streams.values()),
             viewers_hls=sum(status.viewers.get("hls", 0) for status in engine.streams.values()),
             egress_bps=None if egress is None else 8 * egress,
             ingress_bps=total(ingress.values()) if ingress else 0.0,
-            cpu_percent=facts.cpu_percent,
-            rss_bytes=facts.rss_bytes,
             stream_ingress_bps={
                 name: rate for name, rate in ingress.items() if engine.streams[name].session is not None
             },
