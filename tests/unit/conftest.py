@@ -86,7 +86,10 @@ def quick_passwords() -> Passwords:
 def no_blocking_calls(control: Control) -> Iterator[None]:
     """Once it serves, the control plane may not block its event loop: that fails the test."""
     blocker = BlockBuster(
-        [f"tallylight.{package}" for package in ("accounts", "api", "streams", "broadcasts", "engine", "db")]
+        [
+            f"tallylight.{package}"
+            for package in ("accounts", "api", "streams", "broadcasts", "engine", "db", "webhooks")
+        ]
     )
     blocker.activate()
     yield

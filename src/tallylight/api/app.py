@@ -20,6 +20,7 @@ from tallylight.api import (
     streams,
     tokens,
     users,
+    webhooks,
 )
 from tallylight.api.control import Control
 from tallylight.api.limits import AnswerHeaders, BodyLimit
@@ -42,6 +43,7 @@ def public_app(control: Control) -> FastAPI:
         tokens.router,
         posters.router,
         dashboard.router,
+        webhooks.router,
         broadcasts.router,
         events.router,
         server_info.router,

@@ -20,6 +20,7 @@ log = structlog.get_logger()
 
 # Every code that this API can answer with, and its status.
 STATUSES: dict[str, HTTPStatus] = {
+    "address_refused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "broadcast_unknown": HTTPStatus.NOT_FOUND,
     "codec_not_playable": HTTPStatus.CONFLICT,
     "csrf_refused": HTTPStatus.FORBIDDEN,
@@ -49,8 +50,12 @@ STATUSES: dict[str, HTTPStatus] = {
     "too_many_streams": HTTPStatus.CONFLICT,
     "too_many_taps": HTTPStatus.SERVICE_UNAVAILABLE,
     "too_many_tokens": HTTPStatus.CONFLICT,
+    "too_many_webhooks": HTTPStatus.CONFLICT,
+    "url_invalid": HTTPStatus.UNPROCESSABLE_ENTITY,
     "user_exists": HTTPStatus.CONFLICT,
     "user_unknown": HTTPStatus.NOT_FOUND,
+    "webhook_disabled": HTTPStatus.CONFLICT,
+    "webhook_unknown": HTTPStatus.NOT_FOUND,
 }
 
 # Seconds after which it is worth trying again; a wrong password's limit lets one more try pass in 12.

@@ -16,6 +16,9 @@ EventType = Literal[
     "broadcast.started", "broadcast.reconnecting", "broadcast.ended", "recording.ready", "health.changed"
 ]
 
+# Of the server as a whole, so of no streamer's business.
+SERVER_EVENTS: frozenset[EventType] = frozenset({"health.changed"})
+
 # Asked for by its owner, so nobody subscribes to it.
 TEST_EVENT = "webhook.test"
 

@@ -1,7 +1,7 @@
 """Webhooks in the database."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -70,12 +70,21 @@ class WebhookStore:
             last = {delivery.webhook_id: delivery for delivery in deliveries}
         return [Known(webhook, owner, last.get(webhook.id)) for webhook, owner in found]
 
+    async def known(self, webhook_id: str) -> Known:
+        """Raises WebhookUnknownError."""
+        newest = select(WebhookDelivery).where(WebhookDelivery.webhook_id == webhook_id)
+        async with self._database.session() as session:
+            webhook = await _find(session, webhook_id)
+            owner = await session.scalar(select(User.name).where(User.id == webhook.owner_id))
+            last = await session.scalar(newest.order_by(WebhookDelivery.number.desc()).limit(1))
+        return Known(webhook, owner, last)
+
     async def get(self, webhook_id: str) -> Webhook:
         """Raises WebhookUnknownError."""
         async with self._database.session() as session:
             return await _find(session, webhook_id)
 
-    async def create(self, owner_id: int | None, url: str, events: Sequence[str], stream: str | None) -> NewSecret:
+    async def create(self, owner_id: int | None, url: str, events: Iterable[str], stream: str | None) -> NewSecret:
         """Raises TooManyWebhooksError."""
         webhook_id, secret = uuid.uuid4().hex, new_secret()
         webhook = Webhook(
@@ -100,7 +109,7 @@ class WebhookStore:
         webhook_id: str,
         *,
         url: str | None = None,
-        events: Sequence[str] | None = None,
+        events: Iterable[str] | None = None,
         enabled: bool | None = None,
     ) -> Webhook:
         """Changes what is given. What still waits is forgotten when it is switched off. Raises WebhookUnknownError."""
