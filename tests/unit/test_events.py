@@ -7,17 +7,22 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 import tallylight
 from support.waiting import wait_until
+from tallylight.accounts.identity import Role
 from tallylight.api import events as events_api
 from tallylight.api.control import MAX_EVENT_READERS, Control
 from tallylight.broadcasts.lifecycle import Happening
+from tallylight.db import Stream
 from tallylight.engine.models import EngineEvent
 from tallylight.events import EventLog
 from tallylight.events.log import RING_EVENTS
@@ -171,6 +176,71 @@ async def test_at_most_so_many_listen(admin_live: httpx.AsyncClient, control: Co
         assert (refused.status_code, refused.json()["code"]) == (503, "too_many_listeners")
         control.event_seats.taken -= MAX_EVENT_READERS - 1
     await wait_until(lambda: control.event_seats.taken == 0, PATIENCE_S, "the seat to be free again")
+
+
+async def signed_in(control: Control, name: str, role: Role) -> dict[str, str]:
+    """Headers of a new user, who owns a stream of that name."""
+    user = await control.accounts.users.create(name, role, "x")
+    token = await control.accounts.tokens.create(user, "t", ["read"], datetime.now(UTC), None)
+    await control.streams.create(name)
+    async with control.database.session() as session:
+        await session.execute(update(Stream).where(Stream.name == name).values(owner_id=user.id))
+    return {"Authorization": f"Bearer {token.secret}"}
+
+
+async def test_a_streamer_hears_of_streams_of_their_own(
+    admin_live: httpx.AsyncClient, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_api, "MIN_INTERVAL_S", 0)
+    headers = {"ada": await signed_in(control, "ada", "streamer"), "root": await signed_in(control, "root", "admin")}
+    before = control.events.newest
+    for stream in ("root", None, "ada"):
+        control.events.emit("publish_denied", stream=stream, code=f"of {stream}")
+    control.events.emit("webhook_failed", stream="ada")
+    control.events.emit("publish_denied", stream="ada", code="last")
+    heard: dict[str, list[str]] = {}
+    for name, header in headers.items():
+        async with listening(admin_live, params={"after": before}, headers=header) as events:
+            heard[name] = []
+            while not heard[name] or heard[name][-1] != "last":
+                event = await next_of(events)
+                heard[name].append(event.get("code", event["event"]))
+    assert heard == {
+        "ada": ["of ada", "last"],
+        "root": ["of root", "of None", "of ada", "webhook_failed", "last"],
+    }
+
+
+async def test_a_streamer_is_told_what_was_lost(admin_live: httpx.AsyncClient, control: Control) -> None:
+    header = await signed_in(control, "ada", "streamer")
+    async with listening(admin_live, params={"after": 1}, headers=header) as events:
+        assert (await next_of(events))["event"] == "events_lost"
+
+
+async def test_who_lost_the_right_hears_nothing_more(
+    admin_live: httpx.AsyncClient, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_api, "CHECK_S", 0)
+    header = await signed_in(control, "root", "admin")
+    async with admin_live.stream("GET", "/api/events", headers=header) as answer:
+        assert answer.status_code == 200
+        await control.accounts.users.change("root", disabled=True)
+        await asyncio.wait_for(answer.aread(), PATIENCE_S)
+
+
+async def test_who_hears_comes_back_when_the_database_is_back(
+    admin_live: httpx.AsyncClient, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = await signed_in(control, "ada", "streamer")
+
+    async def broken() -> None:
+        raise OperationalError("planted", {}, Exception())
+
+    async with admin_live.stream("GET", "/api/events", headers=header) as answer:
+        monkeypatch.setattr(control.streams, "all", broken)
+        control.events.emit("publish_denied", stream="ada")
+        await asyncio.wait_for(answer.aread(), PATIENCE_S)
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "after=1e99", "stream=" + "x" * 300])

@@ -1,50 +1,100 @@
-"""`/api/events`: what happens on this server, as it happens."""
+"""`/api/events`: what happens on this server, as it happens. Administrators hear all, streamers their streams."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
+from sqlalchemy.exc import SQLAlchemyError
 
-from tallylight.api.auth import AdminOnly
-from tallylight.api.control import ControlPlane
+from tallylight.accounts.identity import Identity
+from tallylight.api.auth import SignedIn, identify
+from tallylight.api.control import Control, ControlPlane
+from tallylight.api.problems import answers
 from tallylight.api.sse import FIRST, KEEP_ALIVE, EventStream, message
-from tallylight.events import Reader
+from tallylight.events import Event, Reader
+from tallylight.events.names import ADMIN_ONLY, EVENTS_LOST
 
 router = APIRouter(prefix="/api/events", tags=["events"])
 
 # Proxies give up on a connection that is silent for a minute or less; a dead reader is noticed by the first write.
 KEEP_ALIVE_S = 10.0
+# Who signs out, or loses a role or a token, hears nothing more within 5 s.
+CHECK_S = 4.0
+# Between two looks at whose streams these are, however much happens.
+MIN_INTERVAL_S = 0.25
 
 # The largest whole number that JSON keeps exact everywhere.
 Number = Annotated[int | None, Query(ge=0, le=2**53)]
 
 
-@router.get("", response_class=EventStream, dependencies=[AdminOnly])
+class _Ear:
+    """What who asks may hear, for as long as the connection lasts."""
+
+    def __init__(self, request: Request, who: Identity, control: Control) -> None:
+        self._request = request
+        self._who = who
+        self._control = control
+        self._check_at_s = time.monotonic() + CHECK_S
+
+    async def is_open(self) -> bool:
+        """False when who asked is nobody any more; that is asked every `CHECK_S`."""
+        if time.monotonic() < self._check_at_s:
+            return True
+        self._who = await identify(self._request)
+        self._check_at_s = time.monotonic() + CHECK_S
+        return "read" in self._who.scopes
+
+    async def heard_of(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Those that they may know of."""
+        if self._who.role == "admin" or not events:
+            return events
+        own = {stream.name for stream in await self._control.streams.all() if self._who.owns(stream)}
+        await asyncio.sleep(MIN_INTERVAL_S)
+        return [event for event in events if _is_for(own, event)]
+
+
+async def _ear(request: Request, who: SignedIn, control: ControlPlane) -> _Ear:
+    return _Ear(request, who, control)
+
+
+@router.get("", response_class=EventStream, responses=answers("too_many_listeners"))
 async def follow_events(
     control: ControlPlane,
+    ear: Annotated[_Ear, Depends(_ear)],
     stream: Annotated[str | None, Query(max_length=256)] = None,
     after: Number = None,
     last_event_id: Annotated[int | None, Header(ge=0, le=2**53)] = None,
 ) -> EventStream:
     """Events after `Last-Event-ID` or `after` (0: all there are; without: from now on), then each as it happens."""
     reader = control.events.reader(after if last_event_id is None else last_event_id)
-    return EventStream(_messages(reader, stream), control.event_seats)
+    return EventStream(_messages(reader, ear, stream), control.event_seats)
 
 
-async def _messages(reader: Reader, stream: str | None) -> AsyncGenerator[str]:
+def _is_for(own: set[str], event: Event) -> bool:
+    return event.event == EVENTS_LOST or (event.stream in own and event.event not in ADMIN_ONLY)
+
+
+async def _messages(reader: Reader, ear: _Ear, stream: str | None) -> AsyncGenerator[str]:
     yield FIRST
     sent_at_s = time.monotonic()
     while True:
-        for event in reader.take():
+        try:
+            events = await ear.heard_of(reader.take()) if await ear.is_open() else None
+        except SQLAlchemyError:
+            # Nobody can say now what they may hear; they come back, and go on where they were.
+            events = None
+        if events is None:
+            return
+        for event in events:
             if stream is None or event.stream in (stream, None):
                 yield message("event", event.as_dict(), event.seq)
                 sent_at_s = time.monotonic()
-        if (quiet_s := time.monotonic() - sent_at_s) >= KEEP_ALIVE_S:
+        if time.monotonic() - sent_at_s >= KEEP_ALIVE_S:
             yield KEEP_ALIVE
-            sent_at_s, quiet_s = time.monotonic(), 0.0
+            sent_at_s = time.monotonic()
         try:
-            await asyncio.wait_for(reader.wait(), KEEP_ALIVE_S - quiet_s)
+            await asyncio.wait_for(reader.wait(), min(CHECK_S, KEEP_ALIVE_S))
         except TimeoutError:
             continue
