@@ -18,7 +18,7 @@ import pytest
 from playwright.async_api import Browser
 
 from support import hls_rules
-from support.browser import CAMERA_FRAMES, WatchPage, open_page
+from support.browser import CAMERA_FRAMES, WatchPage, open_page, wait_for_preview
 from support.hls_viewer import HlsRecorder, decode
 from support.processor import STEPS, steps, stream_status, video_processor
 from support.publishers import Publisher, card_publisher
@@ -68,7 +68,7 @@ async def camera_on_air(server: Server, browser: Browser) -> AsyncIterator[Watch
         await page.locator("#turn-on-camera").or_(page.locator("#preview")).first.wait_for()
         if await page.locator("#turn-on-camera").is_visible():
             await page.click("#turn-on-camera")
-        await page.wait_for_function("document.querySelector('#preview')?.videoWidth > 2")
+        await wait_for_preview(page)
         await page.click("#go-live")
         yield studio
 

@@ -137,8 +137,15 @@ async def go_live(studio: WatchPage, stream: str, key: str) -> None:
     await page.locator("#turn-on-camera").or_(page.locator("#preview")).first.wait_for()
     if await page.locator("#turn-on-camera").is_visible():
         await page.click("#turn-on-camera")
-    await page.wait_for_function("document.querySelector('#preview')?.videoWidth > 2")
+    await wait_for_preview(page)
     await page.click("#go-live")
+
+
+async def wait_for_preview(page: Page) -> None:
+    """Waits until the studio shows the camera's picture."""
+    # Not by `wait_for_function`: it asks again with eval(), which the pages' Content-Security-Policy forbids.
+    shows = lambda: page.evaluate("document.querySelector('#preview')?.videoWidth > 2")  # noqa: E731
+    await wait_until(shows, 15, "the camera's picture in the studio")
 
 
 # Text of the page and of open shadow roots, as far as it is displayed.
