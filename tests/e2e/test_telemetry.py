@@ -10,10 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from support.peers import WhepViewer
 from support.publishers import SMALL, card_publisher
 from support.server import Server
+from support.waiting import wait_until
+from tallylight.telemetry.metric_names import ENGINE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -61,6 +64,25 @@ async def test_a_publication_is_announced(server: Server) -> None:
     await server.wait_off_air(STREAM)
     off_air_s = time.monotonic()
     assert await announced("OFF_AIR") - off_air_s < ANNOUNCED_WITHIN_S
+
+
+async def test_prometheus_reads_the_engine(server: Server) -> None:
+    """Every metric of the engine is there, from the real one, with the internal token and on no public path."""
+    headers = {"Authorization": f"Bearer {server.internal_token}"}
+    metrics = f"http://127.0.0.1:{server.internal_port}/metrics"
+
+    async def engine_told() -> set[str] | None:
+        answer = await server.http.get(metrics, headers=headers)
+        names = {family.name for family in text_string_to_metric_families(answer.text)}
+        return names if "tallylight_engine_streams" in names else None
+
+    declared = {statistic.metric.name.removesuffix("_total") for statistic in ENGINE}
+    told = await wait_until(engine_told, 10, "a sample of the engine")
+    assert told is not None
+    assert declared - told == set()
+    assert (await server.http.get(metrics)).status_code == httpx.codes.UNAUTHORIZED
+    for path in ("/metrics", "//metrics", "/internal/../metrics"):
+        assert (await server.http.get(f"{server.url}{path}", headers=headers)).status_code == httpx.codes.NOT_FOUND
 
 
 async def test_the_figures_move(server: Server) -> None:

@@ -41,6 +41,8 @@ def movie(encoder: str = "libx264", width: int = 320, height: int = 180) -> byte
     with av.open(out, "w", format="mp4", options=FRAGMENTED) as container:
         stream = container.add_stream(encoder, rate=30)
         assert isinstance(stream, av.VideoStream)
+        if encoder == "libx265":  # looking ahead, with one picture only, it now and then ends with something unreadable
+            stream.options = {"tune": "zerolatency", "x265-params": "log-level=none"}
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         frame = av.VideoFrame(width, height, "yuv420p")
         for plane in frame.planes:
@@ -149,6 +151,9 @@ async def test_the_worker_takes_what_is_on_air(data: DataDirectory, engine: Fake
     first = (data.posters / "main.jpg").stat().st_mtime_ns
     await asyncio.to_thread(maker.look)
     assert (data.posters / "main.jpg").stat().st_mtime_ns == first, "not due again"
+    engine.streams["main"] = on_air("main", tracks=[VIDEO], epoch=2)
+    await asyncio.to_thread(maker.look)
+    assert (data.posters / "main.jpg").stat().st_mtime_ns > first, "another publication"
     engine.refuse = True
     await asyncio.to_thread(maker.look)
 

@@ -12,6 +12,7 @@ from tallylight import __version__
 from tallylight.api.auth import AdminOnly, identify
 from tallylight.api.control import Control, ControlPlane
 from tallylight.api.models import Process
+from tallylight.api.problems import answers
 from tallylight.api.sse import FIRST, EventStream, message_of_json
 from tallylight.diagnosis.links import Cause, Lamp, Report
 from tallylight.diagnosis.processors import ProcessorView
@@ -168,7 +169,7 @@ async def get_dashboard(control: ControlPlane) -> Dashboard:
     return await dashboard(control, control.sampler.history)
 
 
-@router.get("/live", response_class=EventStream)
+@router.get("/live", response_class=EventStream, responses=answers("too_many_listeners"))
 async def follow_dashboard(
     request: Request, control: ControlPlane, live: Annotated[LiveDashboard, Depends(_live_dashboard)]
 ) -> EventStream:

@@ -13,6 +13,7 @@ from tallylight.accounts.identity import ANONYMOUS, Identity
 from tallylight.api.auth import identify
 from tallylight.api.control import Control
 from tallylight.api.models import StreamDetails, StreamView
+from tallylight.api.problems import answers
 from tallylight.api.sse import FIRST, KEEP_ALIVE, EventStream, message_of_json
 from tallylight.api.stream_views import details_of
 from tallylight.engine.client import EngineAwayError
@@ -84,7 +85,7 @@ def _live_streams(request: Request) -> LiveStreams:
     return live
 
 
-@router.get("/live", response_class=EventStream)
+@router.get("/live", response_class=EventStream, responses=answers("engine_away", "too_many_listeners"))
 async def get_live(request: Request, live: Annotated[LiveStreams, Depends(_live_streams)]) -> EventStream:
     """Server-sent events `streams`: what `/api/streams` answers, at once, after each change, and every 5 s at least.
 

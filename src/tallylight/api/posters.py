@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from tallylight.api.auth import WhoAsks
 from tallylight.api.control import ControlPlane
+from tallylight.api.problems import answers
 from tallylight.errors import TallylightError
 from tallylight.posters.store import POSTER_EVERY_S
 from tallylight.streams.store import StreamUnknownError
@@ -25,7 +26,7 @@ class PosterResponse(Response):
     media_type = "image/jpeg"
 
 
-@router.get("/{name}/poster", response_class=PosterResponse)
+@router.get("/{name}/poster", response_class=PosterResponse, responses=answers("stream_unknown", "poster_missing"))
 async def get_poster(name: Name, who: WhoAsks, control: ControlPlane) -> PosterResponse:
     """The newest picture as JPEG, 640 pixels wide; a new one every 10 s while on air, none after a day off air."""
     stream = await control.streams.get(name)

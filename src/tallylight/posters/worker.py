@@ -67,7 +67,8 @@ class Worker:
         self._strikes = Strikes(self._directory / ".strikes")
         for stream, strikes in self._strikes.counts().items():
             log.warning("poster_tries_remembered", stream=stream, strikes=strikes)
-        self._due_s: dict[str, float] = {}
+        # By publication: another one has its first picture at once.
+        self._due_s: dict[tuple[str, int], float] = {}
         self._engine = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(data.engine_socket)),
             base_url="http://engine",
@@ -91,15 +92,15 @@ class Worker:
             streams = Streams.model_validate_json(self._engine.get("/v1/streams").raise_for_status().content).streams
         except (httpx.HTTPError, ValidationError):
             return  # the engine starts again; the control plane says so
-        on_air = {status.name: status for status in streams if _shows_pictures(status)}
-        self._strikes.keep_only(on_air)
-        self._due_s = {name: due_s for name, due_s in self._due_s.items() if name in on_air}
-        for name, status in on_air.items():
-            if time.monotonic() < self._due_s.get(name, 0.0) or self._strikes.rests(name, status.epoch or 0):
+        on_air = {(status.name, status.epoch or 0) for status in streams if _shows_pictures(status)}
+        self._strikes.keep_only({name for name, _ in on_air})
+        self._due_s = {publication: due_s for publication, due_s in self._due_s.items() if publication in on_air}
+        for name, epoch in sorted(on_air):
+            if time.monotonic() < self._due_s.get((name, epoch), 0.0) or self._strikes.rests(name, epoch):
                 continue
-            self._due_s[name] = time.monotonic() + POSTER_EVERY_S
+            self._due_s[(name, epoch)] = time.monotonic() + POSTER_EVERY_S
             try:
-                self._take(name, status.epoch or 0)
+                self._take(name, epoch)
             except OSError as error:
                 log.warning("poster_not_written", stream=name, cause=str(error))
 
