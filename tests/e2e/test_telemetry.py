@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -26,7 +26,7 @@ STREAM = "telemetry"
 PATIENCE_S = 20
 
 
-async def events(client: httpx.AsyncClient, path: str, headers: dict[str, str] | None = None) -> AsyncIterator[Any]:
+async def events(client: httpx.AsyncClient, path: str, headers: dict[str, str] | None = None) -> AsyncGenerator[Any]:
     """Data of server-sent events."""
     async with client.stream("GET", path, headers=headers, timeout=10) as answer:
         assert answer.status_code == 200
@@ -35,7 +35,7 @@ async def events(client: httpx.AsyncClient, path: str, headers: dict[str, str] |
                 yield json.loads(line.removeprefix("data: "))
 
 
-async def first(found: AsyncIterator[Any], condition: Any) -> Any:
+async def first(found: AsyncGenerator[Any], condition: Any) -> Any:
     async with asyncio.timeout(PATIENCE_S):
         async for data in found:
             if condition(data):
@@ -64,6 +64,31 @@ async def test_a_publication_is_announced(server: Server) -> None:
     await server.wait_off_air(STREAM)
     off_air_s = time.monotonic()
     assert await announced("OFF_AIR") - off_air_s < ANNOUNCED_WITHIN_S
+
+
+async def test_a_listener_that_leaves_is_let_go(server: Server) -> None:
+    """The control plane knows of a listener, and soon after it closed its connection to the front, of none."""
+
+    async def listeners() -> float:
+        headers = {"Authorization": f"Bearer {server.internal_token}"}
+        answer = await server.http.get(f"http://127.0.0.1:{server.internal_port}/metrics", headers=headers)
+        samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+        return next(
+            sample.value
+            for sample in samples
+            if sample.name == "tallylight_event_listeners" and sample.labels["kind"] == "streams"
+        )
+
+    before = await listeners()
+    live = events(server.http, "/api/live")
+    await anext(live)
+    assert await listeners() == before + 1
+    await live.aclose()
+
+    async def gone() -> bool:
+        return await listeners() == before
+
+    await wait_until(gone, 5, "the listener to be let go")
 
 
 async def test_prometheus_reads_the_engine(server: Server) -> None:
