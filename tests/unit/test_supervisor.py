@@ -1,5 +1,6 @@
 """`tallylight serve` as a process, around a fake engine: refusals that leave nothing running, restarts, and the end."""
 
+import json
 import os
 import re
 import signal
@@ -248,6 +249,22 @@ def test_streams_from_the_command_line(serve: Serve) -> None:
     assert serve("streams", "delete", "stage").end()[:2] == (0, "deleted stage\n")
     assert serve("streams", "delete", "stage").end()[2].startswith("error (stream_unknown)")
     assert server.health() == httpx.codes.OK
+
+
+def test_webhooks_from_the_command_line(serve: Serve) -> None:
+    server = serve(TALLYLIGHT_WEBHOOK_ALLOW_PRIVATE="127.0.0.0/8").wait_ready()
+    created = serve("webhooks", "create", "http://127.0.0.1:9/", "--event", "broadcast.ended", "--stream", "main").end()
+    found = re.fullmatch(r"webhook: (\w+)\nsecret:  whsec_\S+\nThe secret is not shown again.\n", created[1])
+    assert found, created
+    webhook = found[1]
+    (listed,) = json.loads(serve("webhooks", "list", "--json").end()[1])["webhooks"]
+    assert (listed["id"], listed["events"], listed["stream"]) == (webhook, ["broadcast.ended"], "main")
+    assert "sending msg_" in serve("webhooks", "test", webhook).end()[1]
+    server.until(lambda: "webhook_failed" in server.errors(), "the test message to be given up")
+    assert "connect_failed" in serve("webhooks", "deliveries", webhook, "--limit", "1", COLUMNS="200").end()[1]
+    assert webhook in serve("webhooks", "list", COLUMNS="200").end()[1]
+    assert serve("webhooks", "create", "http://10.0.0.1/").end()[2].startswith("error (address_refused)")
+    assert serve("webhooks", "delete", webhook).end()[:2] == (0, f"deleted {webhook}\n")
 
 
 def test_the_command_line_without_a_server(serve: Serve) -> None:

@@ -182,7 +182,7 @@ async def delete_webhook(webhook: OwnWebhook, who: Owner, control: ControlPlane)
     status_code=status.HTTP_202_ACCEPTED,
     responses=answers("webhook_unknown", "webhook_disabled"),
 )
-async def test_webhook(webhook: OwnWebhook, control: ControlPlane) -> DeliveryView:
+async def send_test(webhook: OwnWebhook, control: ControlPlane) -> DeliveryView:
     """Sends a message of type `webhook.test`, once; the log of deliveries tells what became of it."""
     if not webhook.enabled:
         raise WebhookDisabledError

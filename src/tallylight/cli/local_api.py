@@ -1,5 +1,6 @@
 """The control plane's API for the owner of the data directory: over its Unix socket, with the admin token in it."""
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -37,8 +38,8 @@ class LocalApi:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str) -> Any:
-        return self._request("GET", path)
+    def get(self, path: str, **query: str | int) -> Any:
+        return self._request("GET", path, query=query)
 
     def post(self, path: str, body: Any = None) -> Any:
         return self._request("POST", path, body)
@@ -46,10 +47,10 @@ class LocalApi:
     def delete(self, path: str) -> None:
         self._request("DELETE", path)
 
-    def _request(self, method: str, path: str, body: Any = None) -> Any:
+    def _request(self, method: str, path: str, body: Any = None, query: Mapping[str, str | int] | None = None) -> Any:
         headers = {"Authorization": f"Bearer {self._admin_token()}"}
         try:
-            response = self._http.request(method, quote(path), json=body, headers=headers)
+            response = self._http.request(method, quote(path), params=query or None, json=body, headers=headers)
         except httpx.HTTPError as error:
             raise self._no_server() from error
         if not response.is_success:

@@ -1,34 +1,27 @@
 """`tallylight streams`: speaks with the running server over its Unix socket, as the owner of the data directory."""
 
-import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from tallylight.cli.local_api import LocalApi
-from tallylight.config import load_settings
-from tallylight.paths import DataDirectory
+from tallylight.cli.answers import DataDir, Json, local_api, print_json
 
 app = typer.Typer(help="List, make and delete streams, and change their keys.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="The server's data directory (also TALLYLIGHT_DATA_DIR).")
-]
 Name = Annotated[str, typer.Argument(help="The stream's name.")]
 
 
 @app.command("list")
 def list_streams(as_json: Json = False, data_dir: DataDir = None) -> None:
     """Show every stream, and which are on air."""
-    with _api(data_dir) as api:
+    with local_api(data_dir) as api:
         answer = api.get("/api/streams")
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     table = Table("Name", "Title", "Status", "Since", "Viewers", "Tracks")
     for stream in answer["streams"]:
@@ -44,7 +37,7 @@ def create_stream(
     data_dir: DataDir = None,
 ) -> None:
     """Make a stream, and show its key this once."""
-    with _api(data_dir) as api:
+    with local_api(data_dir) as api:
         answer = api.post("/api/streams", {"name": name, "title": title})
     _print_key(answer, as_json)
 
@@ -52,7 +45,7 @@ def create_stream(
 @app.command("delete")
 def delete_stream(name: Name, data_dir: DataDir = None) -> None:
     """Delete a stream with its key, and take it off the air."""
-    with _api(data_dir) as api:
+    with local_api(data_dir) as api:
         api.delete(f"/api/streams/{name}")
     typer.echo(f"deleted {name}")
 
@@ -60,24 +53,16 @@ def delete_stream(name: Name, data_dir: DataDir = None) -> None:
 @app.command("rotate-key")
 def rotate_key(name: Name, as_json: Json = False, data_dir: DataDir = None) -> None:
     """Give a stream a new key, and show it this once. Whoever publishes with the old one is cut."""
-    with _api(data_dir) as api:
+    with local_api(data_dir) as api:
         answer = api.post(f"/api/streams/{name}/rotate-key")
     _print_key(answer, as_json)
 
 
-def _api(data_dir: Path | None) -> LocalApi:
-    return LocalApi(DataDirectory(load_settings(data_dir).data_dir))
-
-
 def _print_key(answer: Any, as_json: bool) -> None:
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     typer.echo(f"stream: {answer['name']}\nkey:    {answer['key']}\nThe key is not shown again.")
-
-
-def _print_json(answer: Any) -> None:
-    typer.echo(json.dumps(answer, indent=2))
 
 
 def _row(stream: Any) -> list[str]:
@@ -85,4 +70,4 @@ def _row(stream: Any) -> list[str]:
     since = str(timedelta(seconds=int(stream["uptime_s"] or 0))) if on_air else ""
     tracks = ", ".join(track["codec"] for track in stream["tracks"])
     status = "[bold red]on air[/]" if on_air else "off air"
-    return [stream["name"], stream["title"], status, since, str(sum(stream["viewers"].values())), tracks]
+    return [stream["name"], escape(stream["title"]), status, since, str(sum(stream["viewers"].values())), tracks]
