@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     reconnect_window_s: Annotated[int, Field(ge=0, le=1800)] = 60
     # Of `admin`, at the first start only; afterwards it is changed like any other.
     admin_password: Annotated[SecretStr | None, Field(min_length=1, max_length=256)] = None
+    # None: SQLite in the data directory.
+    database_url: Annotated[SecretStr | None, Field(max_length=2000)] = None
     # Networks that webhooks may reach although they are private.
     webhook_allow_private: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode] = ()
     engine_binary: Path | None = None
@@ -105,7 +107,7 @@ class Settings(BaseSettings):
         values = {} if path is None else read_config_file(path, cls.model_fields)
         return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
-    @field_validator("engine_binary", "admin_password", mode="before")
+    @field_validator("engine_binary", "admin_password", "database_url", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -128,6 +130,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("this is an address postgresql://USER:PASSWORD@HOST:PORT/NAME")
+        return value
 
     @property
     def first_admin_password(self) -> str | None:

@@ -9,6 +9,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from unittest.mock import patch
@@ -18,13 +19,18 @@ import pytest
 import uvicorn
 from argon2 import PasswordHasher
 from blockbuster import BlockBuster
+from pydantic import SecretStr
+from sqlalchemy import func, select
 
+from support.postgresql import PostgresServer, execute
 from support.processes import free_port
 from support.waiting import wait_until
 from tallylight.accounts.passwords import Passwords
 from tallylight.api.app import internal_app, public_app
-from tallylight.api.control import Control, open_control
+from tallylight.api.control import Control, database_of, open_control
 from tallylight.config import Settings
+from tallylight.db import Database
+from tallylight.db.models import Base
 from tallylight.paths import DataDirectory, prepare, prepare_run_directory
 from unit.fake_engine import FakeEngine
 from unit.serve import ServeProcess
@@ -71,9 +77,82 @@ async def served(engine: FakeEngine, socket: Path) -> AsyncIterator[None]:
         socket.unlink()  # noqa: ASYNC240
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module that sets `ON_BOTH_DATABASES` runs its tests on SQLite and on PostgreSQL."""
+    if "database_kind" in metafunc.fixturenames and getattr(metafunc.module, "ON_BOTH_DATABASES", False):
+        metafunc.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-async def control(data: DataDirectory, engine: FakeEngine) -> AsyncIterator[Control]:
-    async with open_control(Settings(data_dir=data.root), data, quick_passwords()) as control:
+def database_kind(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres_server: PostgresServer) -> str:
+    """The address of one that is used again and again, which is much quicker than to make another."""
+
+    async def make() -> str:
+        url = await postgres_server.new_database()
+        database = Database(url)
+        await database.migrate()
+        await database.close()
+        return url
+
+    with ThreadPoolExecutor(1) as another_loop:
+        return another_loop.submit(asyncio.run, make()).result()
+
+
+@pytest.fixture
+async def database_url(database_kind: str, request: pytest.FixtureRequest) -> AsyncIterator[str | None]:
+    """The setting of that name."""
+    if database_kind == "sqlite":
+        yield None
+        return
+    url: str = request.getfixturevalue("migrated_database")
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    await execute(url, f"TRUNCATE {tables} RESTART IDENTITY")
+    yield url
+
+
+@pytest.fixture
+def settings(data: DataDirectory, database_url: str | None) -> Settings:
+    return Settings(data_dir=data.root, database_url=None if database_url is None else SecretStr(database_url))
+
+
+@pytest.fixture
+async def database(settings: Settings, data: DataDirectory) -> AsyncIterator[Database]:
+    """A database that is ready for use."""
+    database = database_of(settings, data)
+    await database.migrate()
+    yield database
+    await database.close()
+
+
+async def count_rows(database: Database, table: str) -> int:
+    async with database.session() as session:
+        return int((await session.execute(select(func.count()).select_from(Base.metadata.tables[table]))).scalar_one())
+
+
+async def everything_in(database: Database, data: DataDirectory) -> bytes:
+    """All that the database keeps, to look for secrets in: SQLite's files as they are, or every row as bytes."""
+    kept = [path.read_bytes() for path in data.root.glob("tallylight.sqlite3*")]
+    async with database.session() as session:
+        for table in Base.metadata.sorted_tables:
+            for row in await session.execute(select(table)):
+                kept += [value if isinstance(value, bytes) else str(value).encode() for value in row]
+    return b"\n".join(kept)
+
+
+@pytest.fixture
+async def control(settings: Settings, data: DataDirectory, engine: FakeEngine) -> AsyncIterator[Control]:
+    async with open_control(settings, data, quick_passwords()) as control:
         yield control
 
 
@@ -91,6 +170,9 @@ def no_blocking_calls(control: Control) -> Iterator[None]:
             for package in ("accounts", "api", "streams", "broadcasts", "engine", "db", "webhooks")
         ]
     )
+    for function in blocker.functions.values():
+        # Before it connects, PostgreSQL's driver looks for certificates and passwords in the home directory.
+        function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
     blocker.activate()
     yield
     blocker.deactivate()

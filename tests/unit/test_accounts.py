@@ -1,13 +1,10 @@
 """Passwords, signing in, web sessions and API tokens, below the API."""
 
 import asyncio
-import sqlite3
 import stat
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -24,7 +21,9 @@ from tallylight.accounts.users import LastAdminError, UserExistsError, UserUnkno
 from tallylight.db import Database
 from tallylight.events import EventLog
 from tallylight.paths import DataDirectory
-from unit.conftest import quick_passwords
+from unit.conftest import count_rows, everything_in, quick_passwords
+
+ON_BOTH_DATABASES = True
 
 HERE, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 RIGHT, WRONG = "the right password", "a wrong password"
@@ -48,9 +47,7 @@ class Kit:
 
 
 @pytest.fixture
-async def kit(data: DataDirectory) -> AsyncIterator[Kit]:
-    database = Database(data.database)
-    await database.migrate()
+async def kit(data: DataDirectory, database: Database) -> AsyncIterator[Kit]:
     events, now_s = EventLog(), [0.0]
     accounts = Accounts(
         database, "admin-token", data.first_admin, events, passwords=quick_passwords(), clock=lambda: now_s[0]
@@ -59,18 +56,17 @@ async def kit(data: DataDirectory) -> AsyncIterator[Kit]:
     await accounts.users.create("root", "admin", "x")
     yield Kit(accounts, database, events, now_s)
     accounts.close()
-    await database.close()
 
 
-async def fresh(data: DataDirectory) -> Kit:
-    database = Database(data.database)
-    await database.migrate()
+@pytest.fixture
+def fresh(data: DataDirectory, database: Database) -> Kit:
+    """Without any user."""
     events = EventLog()
     return Kit(Accounts(database, "t", data.first_admin, events, passwords=quick_passwords()), database, events)
 
 
-async def test_the_first_start_makes_admin_with_a_password_in_a_private_file(data: DataDirectory) -> None:
-    kit = await fresh(data)
+async def test_the_first_start_makes_admin_with_a_password_in_a_private_file(fresh: Kit, data: DataDirectory) -> None:
+    kit = fresh
     await kit.accounts.provision(None)
     password = read_first_password(data.first_admin)
     assert password is not None
@@ -80,27 +76,24 @@ async def test_the_first_start_makes_admin_with_a_password_in_a_private_file(dat
     await kit.accounts.provision("another password")
     assert await kit.code("admin", "another password") == "password_wrong", "only the first start makes a user"
     assert read_first_password(data.first_admin) == password
-    await kit.database.close()
 
 
-async def test_the_first_password_can_be_given_and_is_written_nowhere(data: DataDirectory) -> None:
-    kit = await fresh(data)
+async def test_the_first_password_can_be_given_and_is_written_nowhere(fresh: Kit, data: DataDirectory) -> None:
+    kit = fresh
     await kit.accounts.provision("chosen by the owner")
     assert await kit.code("admin", "chosen by the owner") == "in"
     assert not data.first_admin.exists()
-    contents = b"".join(path.read_bytes() for path in data.root.glob("tallylight.sqlite3*"))
+    contents = await everything_in(kit.database, data)
     assert b"chosen by the owner" not in contents
-    await kit.database.close()
 
 
-async def test_the_file_of_the_first_password_goes_away_with_it(data: DataDirectory) -> None:
-    kit = await fresh(data)
+async def test_the_file_of_the_first_password_goes_away_with_it(fresh: Kit, data: DataDirectory) -> None:
+    kit = fresh
     await kit.accounts.provision(None)
     await kit.accounts.forget_first_password("ada")
     assert data.first_admin.exists()
     await kit.accounts.forget_first_password("admin")
     assert not data.first_admin.exists()
-    await kit.database.close()
 
 
 async def test_passwords_are_argon2id(data: DataDirectory) -> None:
@@ -208,7 +201,7 @@ async def test_a_cookie_is_kept_as_a_hash_and_makes_the_identity(kit: Kit, data:
     who = await kit.accounts.by_cookie(signed_in.secret, HERE)
     assert (who.name, who.role, who.via) == ("ada", "streamer", "cookie")
     assert who.scopes == {"read", "streams", "webhooks"}
-    contents = b"".join(path.read_bytes() for path in data.root.glob("tallylight.sqlite3*"))
+    contents = await everything_in(kit.database, data)
     assert signed_in.secret.encode() not in contents
     assert signed_in.secret not in repr(signed_in)
     for other in ("", signed_in.secret + "x", "x" * 4096):
@@ -238,12 +231,7 @@ async def test_sessions_of_a_user_are_bounded_and_ended_ones_are_cleared(kit: Ki
     alive = [await kit.accounts.sessions.find(secret, now) is not None for secret in secrets]
     assert alive == [False] * 2 + [True] * MAX_SESSIONS
     await kit.accounts.sessions.begin(user.id, now + WHOLE_LIFE)
-    assert rows(data.database, "web_sessions") == 1
-
-
-def rows(path: Path, table: str) -> int:
-    with closing(sqlite3.connect(path)) as connection:
-        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+    assert await count_rows(kit.database, "web_sessions") == 1
 
 
 async def test_a_password_of_ones_own_ends_the_other_sessions(kit: Kit) -> None:
@@ -275,7 +263,7 @@ async def test_a_token_narrows_its_user_and_never_widens(kit: Kit, data: DataDir
     who = await kit.accounts.by_token(new.secret)
     assert (who.name, who.role, who.via) == ("ada", "streamer", "token")
     assert who.scopes == {"read"}
-    contents = b"".join(path.read_bytes() for path in data.root.glob("tallylight.sqlite3*"))
+    contents = await everything_in(kit.database, data)
     assert new.secret.encode() not in contents
 
 
@@ -324,7 +312,7 @@ async def test_deleting_a_user_leaves_nothing_behind(kit: Kit, data: DataDirecto
     await kit.accounts.sign_in("ada", RIGHT, HERE)
     await kit.accounts.tokens.create(user, "t", ["read"], datetime.now(UTC), None)
     await kit.accounts.users.delete("ada")
-    assert [rows(data.database, table) for table in ("web_sessions", "api_tokens")] == [0, 0]
+    assert [await count_rows(kit.database, table) for table in ("web_sessions", "api_tokens")] == [0, 0]
     assert await kit.code(password=RIGHT) == "password_wrong"
 
 

@@ -14,6 +14,7 @@ from tallylight.paths import DataDirectory
 from tallylight.streams.store import read_first_key
 from unit.fake_engine import FakeEngine
 
+ON_BOTH_DATABASES = True
 PROBLEM = "application/problem+json"
 
 

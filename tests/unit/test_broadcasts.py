@@ -27,6 +27,7 @@ from tallylight.streams.store import StreamStore
 from unit.conftest import served
 from unit.fake_engine import FakeEngine
 
+ON_BOTH_DATABASES = True
 PATIENCE_S = 10
 AT = "2026-11-25T00:00:00Z"
 
@@ -93,14 +94,6 @@ class Stage:
         self.clock.passes(seconds)
         await self.reconciler.reconcile()
         return await self.broadcasts.newest(10)
-
-
-@pytest.fixture
-async def database(data: DataDirectory) -> AsyncIterator[Database]:
-    database = Database(data.database)
-    await database.migrate()
-    yield database
-    await database.close()
 
 
 @pytest.fixture
@@ -197,10 +190,12 @@ async def test_a_late_end_of_an_old_epoch_ends_nothing(control: Control, engine:
     await wait_until(looked_again, PATIENCE_S, "the lease to be renewed")
 
 
-async def test_after_a_restart_nothing_is_left_on_air(data: DataDirectory, database: Database) -> None:
+async def test_after_a_restart_nothing_is_left_on_air(
+    data: DataDirectory, settings: Settings, database: Database
+) -> None:
     """The row is not on air from the first answer on, whether or not the engine answers."""
     await BroadcastStore(database).apply([Change(None, stale_row(), None)])
-    async with open_control(Settings(data_dir=data.root), data) as control:
+    async with open_control(settings, data) as control:
         transport = httpx.ASGITransport(app=public_app(control))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as api:
             assert (await api.get("/api/broadcasts/left")).json()["status"] == "RECONNECTING"
@@ -210,23 +205,25 @@ async def test_after_a_restart_nothing_is_left_on_air(data: DataDirectory, datab
                 )
 
 
-async def test_after_a_restart_an_old_row_ends(data: DataDirectory, database: Database, engine: FakeEngine) -> None:
+async def test_after_a_restart_an_old_row_ends(
+    data: DataDirectory, settings: Settings, database: Database, engine: FakeEngine
+) -> None:
     hours_ago = datetime.now(UTC) - timedelta(hours=2)
     row = stale_row(started_at=hours_ago, last_media_at=hours_ago, expires_at=hours_ago + LEASE)
     await BroadcastStore(database).apply([Change(None, row, None)])
-    async with open_control(Settings(data_dir=data.root), data) as control:
+    async with open_control(settings, data) as control:
         await wait_until(lambda: _has_status(control, Status.ENDED), PATIENCE_S, "the row to end")
         assert (await control.broadcasts.get("left")).ended_at == hours_ago
 
 
 async def test_a_publisher_that_stayed_on_air_through_a_restart_goes_on(
-    data: DataDirectory, database: Database, engine: FakeEngine
+    data: DataDirectory, settings: Settings, database: Database, engine: FakeEngine
 ) -> None:
     await StreamStore(database, data.first_run).create("main")
     row = stale_row(boot_id=engine.boot_id)
     await BroadcastStore(database).apply([Change(None, row, None)])
     engine.streams["main"] = on_air(1)
-    async with open_control(Settings(data_dir=data.root), data) as control:
+    async with open_control(settings, data) as control:
 
         async def renewed() -> bool:
             now = await control.broadcasts.get("left")

@@ -8,8 +8,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from tallylight.db import Database, database
-from tallylight.db.database import HEAD_REVISION, MIGRATIONS, DatabaseError
+from tallylight.db import Database, DatabaseError, database
+from tallylight.db.database import HEAD_REVISION, MIGRATIONS
 from tallylight.db.models import Base
 
 

@@ -1,7 +1,6 @@
 """Streams in the database, the first start, and who may publish."""
 
 import stat
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,14 +13,14 @@ from tallylight.streams.admission import Admission
 from tallylight.streams.publishers import PublisherLog
 from tallylight.streams.store import StreamExistsError, StreamStore, StreamUnknownError, read_first_key
 from tallylight.streams.wrong_key_limit import TRIES
+from unit.conftest import everything_in
+
+ON_BOTH_DATABASES = True
 
 
 @pytest.fixture
-async def store(data: DataDirectory) -> AsyncIterator[StreamStore]:
-    database = Database(data.database)
-    await database.migrate()
-    yield StreamStore(database, data.first_run)
-    await database.close()
+def store(data: DataDirectory, database: Database) -> StreamStore:
+    return StreamStore(database, data.first_run)
 
 
 def question(key: str, stream: str | None = None, remote_ip: str = "192.0.2.1") -> AdmissionQuestion:
@@ -64,9 +63,9 @@ async def test_bootstrap_streams_are_made_once_and_keep_their_keys(store: Stream
     assert isinstance(await admission.decide(question("other-key-of-stage")), Refused)
 
 
-async def test_a_key_is_not_in_the_database(store: StreamStore, data: DataDirectory) -> None:
+async def test_a_key_is_not_in_the_database(store: StreamStore, database: Database, data: DataDirectory) -> None:
     new = await store.create("main")
-    contents = b"".join(path.read_bytes() for path in data.root.glob("tallylight.sqlite3*"))
+    contents = await everything_in(database, data)
     assert b"main" in contents
     assert new.key.encode() not in contents
     assert new.key not in repr(new)

@@ -29,7 +29,6 @@ from tallylight.broadcasts.store import BroadcastStore
 from tallylight.db import Database, Stream, User, Webhook, WebhookDelivery
 from tallylight.events import EventLog
 from tallylight.outbound import OutboundClient
-from tallylight.paths import DataDirectory
 from tallylight.sealing import Sealer, SealError, load_sealing_key
 from tallylight.webhooks import health_watch, messages
 from tallylight.webhooks.health_watch import HealthWatch
@@ -38,6 +37,7 @@ from tallylight.webhooks.retries import DELAYS, GIVE_UP_AFTER, MAX_RETRY_AFTER, 
 from tallylight.webhooks.sender import MAX_OF_ONE, Sender
 from tallylight.webhooks.store import NewSecret, WebhookStore
 
+ON_BOTH_DATABASES = True
 PATIENCE_S = 10
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
@@ -256,11 +256,8 @@ class Office:
 
 
 @pytest.fixture
-async def office(data: DataDirectory) -> AsyncIterator[Office]:
-    database = Database(data.database)
-    await database.migrate()
-    yield Office(database)
-    await database.close()
+def office(database: Database) -> Office:
+    return Office(database)
 
 
 @pytest.fixture

@@ -5,18 +5,22 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from tallylight import logs
 from tallylight.api.app import internal_app, public_app
-from tallylight.api.control import open_control
+from tallylight.api.control import database_of, open_control
+from tallylight.api.waiting import WaitingApp
 from tallylight.config import Settings, load_settings
+from tallylight.db import DatabaseAwayError
 from tallylight.errors import TallylightError
 from tallylight.paths import DataDirectory
 from tallylight.supervisor.part import GO, STANDBY_OPTION
@@ -28,6 +32,8 @@ GRACE_S = 1
 # A page asks a few things at a time; each connection costs a task and a few buffers.
 MAX_CONNECTIONS = 512
 EXIT_CANNOT_START = 3
+# Between two tries to reach a database that is away; whoever restarts one waits for us afterwards.
+DATABASE_RETRY_S = 1.0
 
 
 class _Server(uvicorn.Server):
@@ -44,18 +50,65 @@ async def serve(settings: Settings, data: DataDirectory) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with _stdin_watched(stop), open_control(settings, data) as control:
-        public_socket = _unix_socket(data.control_socket)
-        internal_socket = _loopback_socket(settings.internal_port)
-        servers = [(_server(public_app(control)), public_socket), (_server(internal_app(control)), internal_socket)]
-        tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
-        log.info("control_started", pid=os.getpid())
-        await asyncio.wait([*tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+    async with _stdin_watched(stop):
+        if not await _database_found(settings, data, stop):
+            return
+        async with open_control(settings, data) as control:
+            async with _doors(settings, data, public_app(control), internal_app(control)) as closed:
+                log.info("control_started", pid=os.getpid())
+                await _first_of(stop.wait(), closed.wait())
+            log.info("control_stopped", pid=os.getpid())
+
+
+async def _database_found(settings: Settings, data: DataDirectory, stop: asyncio.Event) -> bool:
+    """Brings the database up to date; while it is away, everybody who asks is told so. False when it is time to end."""
+    database = database_of(settings, data)
+    try:
+        try:
+            await database.migrate()
+            return True
+        except DatabaseAwayError as error:
+            waiting = WaitingApp(str(error))
+        async with _doors(settings, data, waiting, waiting):
+            while not stop.is_set():
+                await _first_of(stop.wait(), asyncio.sleep(DATABASE_RETRY_S))
+                try:
+                    await database.migrate()
+                    return True
+                except DatabaseAwayError as error:
+                    waiting.sentence = str(error)
+        return False
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def _doors(
+    settings: Settings, data: DataDirectory, public: ASGIApp, internal: ASGIApp
+) -> AsyncIterator[asyncio.Event]:
+    """Serves both applications on their sockets; the event says that one of them stopped by itself."""
+    servers = [
+        (_server(public), _unix_socket(data.control_socket)),
+        (_server(internal), _loopback_socket(settings.internal_port)),
+    ]
+    closed = asyncio.Event()
+    tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
+    for task in tasks:
+        task.add_done_callback(lambda _: closed.set())
+    try:
+        yield closed
+    finally:
         for server, _ in servers:
             server.should_exit = True
         await asyncio.gather(*tasks)
         data.control_socket.unlink(missing_ok=True)
-        log.info("control_stopped", pid=os.getpid())
+
+
+async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 def main() -> int:
@@ -66,9 +119,10 @@ def main() -> int:
     try:
         settings = load_settings()
         uvloop.run(serve(settings, DataDirectory(settings.data_dir)))
-    except (TallylightError, OSError) as error:
+    except (TallylightError, OSError, DatabaseAwayError) as error:
+        code = error.code if isinstance(error, TallylightError) else "system_error"
         message = error.sentence() if isinstance(error, TallylightError) else str(error)
-        log.error("control_cannot_start", code=getattr(error, "code", "system_error"), message=message)
+        log.error("control_cannot_start", code=code, message=message)
         return EXIT_CANNOT_START
     return 0
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, Request
+from sqlalchemy.exc import SQLAlchemyError
 
 from tallylight.accounts import ANONYMOUS, Accounts, Identity, Role
 from tallylight.accounts.accounts import identity_of
@@ -18,7 +19,7 @@ from tallylight.api.sse import Seats
 from tallylight.broadcasts.reconciler import Reconciler
 from tallylight.broadcasts.store import BroadcastStore
 from tallylight.config import Settings
-from tallylight.db import Database, Stream, User
+from tallylight.db import Database, DatabaseError, Stream, User
 from tallylight.diagnosis.reports import Diagnosis
 from tallylight.engine.client import CutReason, EngineClient
 from tallylight.engine.events import EventFollower
@@ -135,7 +136,18 @@ class Control:
             await self.policy.push()
 
     async def resynchronise(self) -> None:
-        """Tells an engine that is (again) there what it must know: who may play, and who may not publish."""
+        """Tells an engine that is (again) there what it must know: who may play, and who may not publish.
+
+        Raises:
+            DatabaseError: `database_away`, so it is not known.
+            EngineAwayError: It is not there any more.
+        """
+        try:
+            await self._resynchronise()
+        except SQLAlchemyError as error:
+            raise DatabaseError("database_away", "The database does not answer.") from error
+
+    async def _resynchronise(self) -> None:
         await self.policy.push_now()
         await self.cutter.pay()
         # The engine first: what it was allowed to take is in the database by then.
@@ -147,12 +159,18 @@ class Control:
                 await self.engine.cut_publisher(name)
 
 
+def database_of(settings: Settings, data: DataDirectory) -> Database:
+    """The database that the settings name."""
+    url = settings.database_url
+    return Database(data.database if url is None else url.get_secret_value())
+
+
 @asynccontextmanager
 async def open_control(
     settings: Settings, data: DataDirectory, passwords: Passwords | None = None
 ) -> AsyncIterator[Control]:
     """Opens the database, brings it up to date; follows the engine and keeps broadcasts true until the block ends."""
-    database = Database(data.database)
+    database = database_of(settings, data)
     try:
         await database.migrate()
         streams = StreamStore(database, data.first_run)

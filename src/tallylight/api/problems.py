@@ -8,12 +8,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from tallylight.accounts.users import USER_NAME_PATTERN
 from tallylight.api.auth import TokenError
 from tallylight.config import FIELD_RULES, ONE_LINE_PATTERN, STREAM_NAME_PATTERN
+from tallylight.db import DatabaseAwayError
 from tallylight.errors import TallylightError
 
 log = structlog.get_logger()
@@ -131,10 +132,21 @@ async def _tallylight_error(_request: Request, error: Exception) -> ProblemRespo
 
 
 async def _database_error(request: Request, error: Exception) -> ProblemResponse:
-    log.error("database_failed", path=request.url.path, exc_info=error)
+    if isinstance(error, DBAPIError) and _is_unstorable(error):
+        return ProblemResponse("request_invalid", "The request holds characters or numbers that nothing here has.")
+    if not isinstance(error, DatabaseAwayError):  # which has been logged when the database went away
+        log.error("database_failed", path=request.url.path, exc_info=error)
     return ProblemResponse(
         "database_away", "The database does not answer. Try again in a second.", {"Retry-After": "1"}
     )
+
+
+def _is_unstorable(error: DBAPIError) -> bool:
+    """PostgreSQL refuses some values even to look for them: a zero byte in a text, a number beyond its column."""
+    # Appendix A of its manual: class 22 is "data exception". The driver finds some of them before it asks.
+    cause = error.orig.__cause__ if error.orig is not None else None
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return state.startswith("22") or (isinstance(cause, ValueError) and type(cause).__name__ == "DataError")
 
 
 async def _validation_error(_request: Request, error: Exception) -> ProblemResponse:

@@ -3,18 +3,13 @@
 from http import HTTPStatus
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
 
 from tallylight import __version__
 from tallylight.api.control import ControlPlane
-from tallylight.api.health import health_of
+from tallylight.api.health import HealthResponse, health_of
 from tallylight.api.models import Health, IceServerAddresses, PageConfig, RtmpAddress
 
 router = APIRouter(prefix="/api", tags=["server"])
-
-
-class HealthResponse(JSONResponse):
-    media_type = "application/health+json"
 
 
 @router.get("/health", response_model=Health, response_class=HealthResponse)

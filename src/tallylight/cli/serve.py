@@ -12,6 +12,7 @@ from tallylight import demo, logs
 from tallylight.cli.banner import make_banner, print_banner
 from tallylight.cli.local_api import LocalApi, LocalApiError
 from tallylight.config import Settings, load_settings
+from tallylight.paths import DataDirectory
 from tallylight.supervisor import Supervisor
 from tallylight.supervisor.part import PartSpec
 
@@ -27,7 +28,7 @@ DEMO_POLL_S = 0.1
 def run_server(data_dir: Path | None) -> None:
     """Runs the server until a signal ends it. Raises StartError when it cannot start."""
     settings = _prepare(data_dir)
-    first_start = not settings.data_dir.joinpath("tallylight.sqlite3").exists()
+    first_start = not DataDirectory(settings.data_dir).admin_token.exists()
 
     async def when_ready(supervisor: Supervisor) -> None:
         print_banner(make_banner(settings, supervisor.data, show_key=first_start or sys.stdout.isatty()))

@@ -1,6 +1,7 @@
-"""The database: models, sessions and migrations. SQLite in the data directory."""
+"""The database: models, sessions and migrations. SQLite in the data directory, or PostgreSQL."""
 
 from tallylight.db.database import Database
+from tallylight.db.errors import DatabaseAwayError, DatabaseError
 from tallylight.db.models import (
     ApiToken,
     BroadcastRow,
@@ -17,6 +18,8 @@ __all__ = [
     "ApiToken",
     "BroadcastRow",
     "Database",
+    "DatabaseAwayError",
+    "DatabaseError",
     "Installation",
     "RetiredKey",
     "Stream",

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tallylight.engine.client import EngineAwayError, EngineClient
 from tallylight.engine.models import EngineEvent
+from tallylight.errors import TallylightError
 
 log = structlog.get_logger()
 
@@ -28,7 +29,7 @@ class EventFollower:
     """Reads the engine's events and hands each to `on_event`; after each new connection calls `on_connected` first.
 
     `on_connected` is the place to ask the engine what is true now. Both run one after the other, so a slow one delays
-    the next event (the engine keeps 1,000 for us).
+    the next event (the engine keeps 1,000 for us). After a TallylightError of `on_connected` it connects anew.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class EventFollower:
         while True:
             try:
                 await self._follow()
-            except (EngineAwayError, httpx.HTTPError) as error:
+            except (TallylightError, httpx.HTTPError) as error:
                 if not away:
-                    log.warning("engine_events_lost", cause=type(error).__name__)
+                    cause = error.code if isinstance(error, TallylightError) else type(error).__name__
+                    log.warning("engine_events_lost", cause=cause)
                 away = True
             else:
                 away = False

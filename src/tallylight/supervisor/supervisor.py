@@ -24,7 +24,7 @@ log = structlog.get_logger()
 # One question whether a part is ready; it answers from memory.
 READY_REQUEST_TIMEOUT_S = 1.0
 # Not the engine's business: stream keys and passwords.
-_SECRET_VARIABLES = frozenset({f"{PREFIX}BOOTSTRAP_STREAMS", f"{PREFIX}ADMIN_PASSWORD"})
+_SECRET_VARIABLES = frozenset(f"{PREFIX}{name}" for name in ("BOOTSTRAP_STREAMS", "ADMIN_PASSWORD", "DATABASE_URL"))
 
 
 class Supervisor:
