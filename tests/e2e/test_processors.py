@@ -19,7 +19,7 @@ import pytest
 from support.hls_viewer import HlsRecorder, decode
 from support.peers import WhipPublisher
 from support.processor import lamp, steps, stream_status, video_processor
-from support.publishers import SMALL, card_publisher
+from support.publishers import SMALL, Publisher, card_publisher
 from support.seen import lip_sync_ms, luma_of, missing_pictures
 from support.server import Server
 from support.waiting import wait_until
@@ -27,15 +27,15 @@ from tallylight.demo import testcard
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
-# From the source's return to the result's: the question every half second, a group of pictures, encoding.
-BACK_WITHIN_S = 15
+# Generous: a second or two, and a busy machine needs ten to start Python.
+BACK_WITHIN_S = 45
 LIP_SYNC_LIMIT_MS = 45
-# Sixteen pictures of the queue, the function, and two taps; what waits in a longer queue gets older and older.
-SLOW_AGE_LIMIT_S = 3.0
+# Of pictures that wait behind a slow function in a queue without a limit, the age grows by nearly a second a second.
+SLOW_SECONDS, AGE_GROWTH_LIMIT_S = 6, 2.5
 
 
 async def wait_status(
-    server: Server, stream: str, holds: Callable[[dict[str, Any]], bool], what: str, timeout_s: float = 15
+    server: Server, stream: str, holds: Callable[[dict[str, Any]], bool], what: str, timeout_s: float = BACK_WITHIN_S
 ) -> dict[str, Any]:
     """Waits until stream-status is as wanted."""
 
@@ -52,15 +52,14 @@ async def test_the_result_is_the_source_drawn_on(server: Server) -> None:
     """Pictures in order, each with the source's own number below and the processor's above; sound in time with them;
     every link ok; SIGTERM ends it, and nobody calls that a failure."""
     async with (
-        card_publisher(server.rtmp_url("draw")),
+        card_publisher(server.rtmp_url("draw")) as publisher,
         video_processor(server, "draw") as processor,
     ):
         await server.wait_on_air("draw-processed", BACK_WITHIN_S)
         async with HlsRecorder(server.http, "draw-processed") as recorder:
             await recorder.wait_decodable(2)
         frames, sound = decode(recorder.history(), 2)
-        # What the machine could not do in time was left out by number, never shown out of order.
-        assert missing_pictures(frames) < len(frames) / 2
+        await assert_losses_are_counted(server, "draw", publisher, missing_pictures(frames))
         assert all(frame.bar is not None for frame in frames)
         skew_ms = lip_sync_ms(frames, sound)
         assert skew_ms
@@ -72,11 +71,21 @@ async def test_the_result_is_the_source_drawn_on(server: Server) -> None:
         assert (reported["pid"], reported["output"]) == (processor.process.pid, "draw-processed")
         assert [p["id"] for p in (await stream_status(server, "draw-processed"))["processors"]] == [reported["id"]]
         processor.signal(signal.SIGTERM)
-        assert await processor.wait_exit(5) == 0
+        assert await processor.wait_exit(10) == 0
         status = await stream_status(server, "draw")
         assert (status["processors"], status["cause"]) == ([], None)
     assert processor.events("processor_stopped")[0]["frames_out"] > 60
     assert not processor.events("processor_failed")
+
+
+async def assert_losses_are_counted(server: Server, stream: str, publisher: Publisher, missing: int) -> None:
+    """What a busy machine could not do in time was left out by the publisher or by the processor, and both say so."""
+
+    async def counted() -> bool:
+        (processor,) = (await stream_status(server, stream))["processors"]
+        return bool(publisher.frames_dropped() + processor["queue"]["dropped"] >= missing)
+
+    await wait_until(counted, 5, f"{missing} missing pictures to be accounted for")
 
 
 async def test_it_follows_the_source_off_the_air_and_back_in_another_size(server: Server) -> None:
@@ -132,9 +141,9 @@ async def test_it_survives_the_end_of_every_part_of_the_server(own_server: Serve
                 state = await own_server.stream("main-processed")
                 return bool(state["status"] == "ON_AIR" and state["epoch"] != before)
 
-            await wait_until(is_back, 30, f"another publication than {before}", (httpx.HTTPError,))
+            await wait_until(is_back, BACK_WITHIN_S, f"another publication than {before}", (httpx.HTTPError,))
         assert len(processor.events("processor_started")) == 1
-        await wait_status(own_server, "main", lambda s: lamp(s, "process") == "ok", "the processor's lamp", 30)
+        await wait_status(own_server, "main", lambda s: lamp(s, "process") == "ok", "the processor's lamp")
 
 
 async def test_a_wrong_token_is_named_by_everybody_until_it_is_right(server: Server, tmp_path: Path) -> None:
@@ -147,7 +156,7 @@ async def test_a_wrong_token_is_named_by_everybody_until_it_is_right(server: Ser
         video_processor(server, "draw-refused", "--token-file", str(token)) as processor,
     ):
         await server.wait_on_air("draw-refused")
-        await processor.wait_event("processor_failed")
+        await processor.wait_event("processor_failed", timeout_s=BACK_WITHIN_S)
         (said,) = processor.events("processor_failed")
         assert said["code"] == "token_wrong"
         assert "internal route refused the processor's token" in said["sentence"]
@@ -209,7 +218,7 @@ async def test_a_result_that_the_server_refuses_is_explained_in_its_words(server
         card_publisher(server.rtmp_url("draw-again")),
         video_processor(server, "draw-again", "--key-file", str(key)) as processor,
     ):
-        await processor.wait_event("processor_failed", timeout_s=20)
+        await processor.wait_event("processor_failed", timeout_s=BACK_WITHIN_S)
         (said,) = processor.events("processor_failed")
         assert said["code"] == "output_refused"
         assert "stream key is not valid" in said["sentence"]
@@ -219,13 +228,13 @@ async def test_a_result_that_the_server_refuses_is_explained_in_its_words(server
 
 
 async def test_a_slow_function_gets_the_newest_pictures(server: Server, tmp_path: Path) -> None:
-    """A function that takes five pictures a second of thirty: what it shows is of now, and the lamp says that it does
-    not keep up."""
+    """A function that takes four pictures a second of thirty: what it shows does not get older and older, and the lamp
+    says that it does not keep up."""
     program = tmp_path / "slow.py"
     program.write_text(
         "import time\n"
         "from tallylight.processing.command_line import main\n"
-        "main(lambda frame: time.sleep(0.2), 'Slow.')\n"
+        "main(lambda frame: time.sleep(0.25), 'Slow.')\n"
     )
     async with (
         card_publisher(server.rtmp_url("draw-slow")),
@@ -236,8 +245,8 @@ async def test_a_slow_function_gets_the_newest_pictures(server: Server, tmp_path
         )
         assert status["cause"]["code"] == "process.not_keeping_up"
         assert status["processors"][0]["queue"]["dropped"] > 0
-        ages_s = await asyncio.to_thread(ages_of_pictures, server, "draw-slow-processed", 15)
-        assert max(ages_s[-5:]) < SLOW_AGE_LIMIT_S
+        ages_s = await asyncio.to_thread(ages_of_pictures, server, "draw-slow-processed", 4 * SLOW_SECONDS)
+        assert min(ages_s[-4:]) - min(ages_s[:4]) < AGE_GROWTH_LIMIT_S
 
 
 def ages_of_pictures(server: Server, stream: str, count: int) -> list[float]:
@@ -258,6 +267,6 @@ def ages_of_pictures(server: Server, stream: str, count: int) -> list[float]:
 async def test_without_the_key_of_an_existing_stream_it_says_where_to_put_it(server: Server) -> None:
     """`NAME-processed` made by somebody else: two sentences and an exit code, no key guessed or changed."""
     async with video_processor(server, "draw", "--output", "draw-broken") as processor:
-        assert await processor.wait_exit(20) == 1
+        assert await processor.wait_exit(BACK_WITHIN_S) == 1
     assert "output_key_unknown" in processor.log()
     assert "rotate-key" in processor.log()

@@ -29,6 +29,15 @@ async def stream_status(server: Server, stream: str) -> dict[str, Any]:
         return status
 
 
+async def dashboard(server: Server) -> dict[str, Any]:
+    """What an administrator's dashboard shows."""
+    headers = {"Authorization": f"Bearer {(server.data_dir / 'admin-token').read_text().strip()}"}
+    answer = await server.http.get("/api/dashboard", headers=headers)
+    answer.raise_for_status()
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
 def lamp(status: dict[str, Any], link: str) -> str:
     """State of one link's lamp."""
     return next(str(lamp["state"]) for lamp in status["links"] if lamp["link"] == link)

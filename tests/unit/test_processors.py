@@ -202,3 +202,20 @@ async def test_a_window_needs_two_samples_and_one_engine(control: Control) -> No
     assert sampler.window(sampled(10)) is None
     sampler.take([])
     assert sampler.window(sampled(350)) is None
+
+
+async def test_who_manages_a_stream_sees_its_report_without_addresses(
+    api: httpx.AsyncClient, admin: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.streams["main"] = on_air("main", media_age_ms=20.0)
+    engine.sessions = [
+        {"id": "a", "kind": "whep", "stream": "main", "state": "connected", "age_s": 1.0, "remote": "192.0.2.7:4000"}
+        | {"packets": 3, "bytes": 900}
+    ]
+    assert_problem(await api.get("/api/streams/main/status"), 401, "sign_in_needed")
+    assert_problem(await admin.get("/api/streams/nobody/status"), 404, "stream_unknown")
+    answer = await admin.get("/api/streams/main/status")
+    status = answer.json()
+    assert [lamp["link"] for lamp in status["links"]][-1] == "deliver"
+    assert [(session["id"], session["remote"]) for session in status["consumers"]] == [("a", None)]
+    assert "192.0.2.7" not in answer.text

@@ -1,6 +1,7 @@
 """Everything about one stream in one answer: which link of its chain is broken, and what every link measures."""
 
 from datetime import UTC, datetime
+from typing import Self
 
 from tallylight.api.control import Control
 from tallylight.api.models import Producer
@@ -25,6 +26,16 @@ class StreamReportView(StreamStatus):
     links: list[Lamp]
     cause: Cause | None
     chain: list[Step]
+
+    def without_addresses(self) -> Self:
+        """For those who are not on this host."""
+        hidden = {"remote": None}
+        return self.model_copy(
+            update={
+                "consumers": [session.model_copy(update=hidden) for session in self.consumers],
+                "sessions": [session.model_copy(update=hidden) for session in self.sessions],
+            }
+        )
 
 
 async def stream_report(control: Control, name_or_id: str) -> StreamReportView:

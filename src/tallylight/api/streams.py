@@ -21,6 +21,7 @@ from tallylight.api.models import (
 )
 from tallylight.api.problems import answers
 from tallylight.api.stream_access import EditableStream, InspectableStream, WatchableStream, need_editor
+from tallylight.api.stream_report import StreamReportView, stream_report
 from tallylight.api.stream_views import views_for
 from tallylight.engine.client import NothingOnAirError
 from tallylight.streams import playback
@@ -156,6 +157,12 @@ async def list_sessions(stream: InspectableStream, who: WhoAsks, control: Contro
             for session in found
         ]
     )
+
+
+@router.get("/{name}/status", responses=answers("stream_unknown"))
+async def get_status(stream: InspectableStream, control: ControlPlane) -> StreamReportView:
+    """Every link of the stream's chain, who is connected and what processes it; what is broken, and what to do."""
+    return (await stream_report(control, stream.name)).without_addresses()
 
 
 async def _owner_id(name: str | None, who: Identity, control: Control) -> int | None:

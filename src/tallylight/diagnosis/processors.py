@@ -60,7 +60,7 @@ class ProcessorQueue(_Part):
 class ProcessorLedger(BaseModel):
     """One report: counters since the processor's start."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.-]{1,64}$")]
     input: StreamName

@@ -49,7 +49,7 @@ def _target(options: argparse.Namespace, settings: Settings) -> Target:
         return Target(stream, key)
     if options.key_file is not None:
         return Target(stream, read_key(options.key_file))
-    return target_of_this_host(stream, settings)
+    return target_of_this_host(stream, options.source, settings)
 
 
 def _parser(description: str) -> argparse.ArgumentParser:

@@ -50,22 +50,27 @@ class Target:
         return f"Target(stream={self.stream!r})"
 
 
-def target_of_this_host(stream: str, settings: Settings) -> Target:
+def target_of_this_host(stream: str, source: str, settings: Settings) -> Target:
     """The stream's key as this host keeps it; makes the stream when it does not exist yet.
 
-    The key is shown once, when a stream is made, so it is kept in `processors/NAME.key` in the data directory.
+    A new one is seen by whom the source is seen by, and belongs to the same person. Its key is shown once, when it is
+    made, so it is kept in `processors/NAME.key` in the data directory.
 
     Raises:
         ProcessorStartError: `output_key_unknown`: the stream was made otherwise, and its key is not here.
-        LocalApiError: The server does not answer.
+        LocalApiError: The server does not answer, or does not know the source.
     """
     data = DataDirectory(settings.data_dir)
     path = data.processor_key(stream)
     if path.exists():
         return Target(stream, read_key(path))
     with LocalApi(data) as api:
+        original = api.get(f"/api/streams/{source}")
+        title = f"{original['title'] or source}, processed"
         try:
-            made = api.post("/api/streams", {"name": stream, "title": f"{stream}, made by a processor"})
+            made = api.post(
+                "/api/streams", {"name": stream, "title": title[:200], "visibility": original["visibility"]}
+            )
         except LocalApiError as error:
             if error.code != "stream_exists":
                 raise
@@ -74,6 +79,8 @@ def target_of_this_host(stream: str, settings: Settings) -> Target:
                 f"The stream {stream!r} exists, but its key is not known here.",
                 f"Put its key into {path}, or give it by --key-file; `tallylight streams rotate-key` makes a new one.",
             ) from error
+        if original["owner"] is not None:
+            api.patch(f"/api/streams/{stream}", {"owner": original["owner"]})
     path.parent.mkdir(mode=0o700, exist_ok=True)
     write_private(path, f"{made['key']}\n")
     return Target(stream, made["key"])
