@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import av
 import numpy as np
@@ -18,6 +20,7 @@ import pytest
 
 from support.publishers import SMALL, write_clip
 from support.seen import luma_of, read_bar
+from tallylight.cli.local_api import LocalApiError
 from tallylight.config import Settings
 from tallylight.diagnosis.processors import ProcessorLedger
 from tallylight.errors import TallylightError
@@ -26,7 +29,7 @@ from tallylight.processing.frame import read_frame
 from tallylight.processing.ledger import Ledger
 from tallylight.processing.publication import Publication, PublishError
 from tallylight.processing.queue import MAX_FRAMES, FrameQueue, Picture, Sound
-from tallylight.processing.server import ProcessorStartError, read_key
+from tallylight.processing.server import ProcessorStartError, read_key, target_of_this_host
 from tallylight.processing.source import SourceError, Tap
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/videoProcess.py"
@@ -257,6 +260,57 @@ def test_token_and_key_come_from_files(tmp_path: Path) -> None:
     assert read_key(tmp_path / "key") == "k"
     with pytest.raises(ProcessorStartError):
         read_key(tmp_path / "nothing")
+
+
+class FakeApi:
+    """The API of a server with one private stream that belongs to somebody."""
+
+    streams: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def __init__(self, _data: object) -> None:
+        return
+
+    def __enter__(self) -> FakeApi:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def get(self, path: str) -> dict[str, Any]:
+        name = path.rpartition("/")[2]
+        if name not in self.streams:
+            raise LocalApiError("stream_unknown", "There is no such stream.")
+        return self.streams[name]
+
+    def post(self, _path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if body["name"] in self.streams:
+            raise LocalApiError("stream_exists", "There is one already.")
+        self.streams[body["name"]] = body | {"owner": None}
+        return {"key": "its-key"}
+
+    def patch(self, path: str, body: dict[str, Any]) -> None:
+        self.streams[path.rpartition("/")[2]] |= body
+
+
+def test_what_is_made_of_a_private_stream_is_private_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {"name": "main", "title": "The stage", "visibility": "private", "owner": "ann"}
+    monkeypatch.setattr(FakeApi, "streams", {"main": source})
+    monkeypatch.setattr("tallylight.processing.server.LocalApi", FakeApi)
+    settings = Settings(data_dir=tmp_path)
+    target = target_of_this_host("main-processed", "main", settings)
+    assert target == Target("main-processed", "its-key")
+    made = {"name": "main-processed", "title": "The stage, processed", "visibility": "private", "owner": "ann"}
+    assert FakeApi.streams["main-processed"] == made
+    kept = tmp_path / "processors/main-processed.key"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    # The second time the server is not asked.
+    monkeypatch.setattr(FakeApi, "streams", {})
+    assert target_of_this_host("main-processed", "main", settings) == target
+    monkeypatch.setattr(FakeApi, "streams", {"main": source, "other": source})
+    with pytest.raises(ProcessorStartError, match="key is not known here"):
+        target_of_this_host("other", "main", settings)
+    with pytest.raises(LocalApiError):
+        target_of_this_host("new", "nobody", settings)
 
 
 @pytest.mark.parametrize("size", [(320, 180), (640, 360), (854, 480), (1280, 720)])
