@@ -152,7 +152,7 @@ async def test_the_studio_ends_a_broadcast_of_an_encoder(site: Server, browser: 
         page = studio.page
         await _sign_in(page)
         await page.locator("#tally[data-tally=on_air]").wait_for(timeout=15_000)
-        await page.locator("#charts", has_text="KEYFRAME EVERY").wait_for()
+        await page.locator("#charts", has_text="KEYFRAMES").wait_for()
         await page.click("#end-other")
         await page.click(".form-dialog [type=submit]")
         await site.wait_off_air("elsewhere")

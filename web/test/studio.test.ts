@@ -125,8 +125,9 @@ describe("refusals", () => {
   it("tell another device from our own session that the server has not buried yet", () => {
     const busy = { code: "publisher_busy", status: 409 };
     expect(isFinal(busy, null)).toBe(true);
-    expect(isFinal(busy, 3000)).toBe(false);
-    expect(isFinal(busy, 20_000)).toBe(true);
+    expect(isFinal(busy, { forMs: 3000, othersSend: false })).toBe(false);
+    expect(isFinal(busy, { forMs: 3000, othersSend: true })).toBe(true);
+    expect(isFinal(busy, { forMs: 20_000, othersSend: false })).toBe(true);
   });
 });
 

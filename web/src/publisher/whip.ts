@@ -22,6 +22,8 @@ const BACKOFF_CAP_MS = 10_000;
  * holds the stream longer than this is somebody else.
  */
 const OWN_GHOST_MAX_MS = 8000;
+/** Media that arrives this long after our connection broke is not ours: the server calls a silence by 1.5 s. */
+const OWN_MEDIA_MAX_MS = 2500;
 
 export type PublisherState = "idle" | "connecting" | "live" | "reconnecting" | "failed";
 
@@ -64,9 +66,18 @@ const REMOVED: Trouble = {
   message: "This broadcast was ended from another page or by the operator. Press Go live to start a new one.",
 };
 
-/** Whether a refusal is the last word. Pure; `brokenForMs` is null before the first time on air. */
-export function isFinal(problem: Pick<Problem, "code" | "status">, brokenForMs: number | null): boolean {
-  if (problem.code === "publisher_busy") return brokenForMs === null || brokenForMs > OWN_GHOST_MAX_MS;
+/** A connection that was live and broke. */
+export interface Break {
+  forMs: number;
+  /** Somebody else's media has been seen arriving meanwhile. */
+  othersSend: boolean;
+}
+
+/** Whether a refusal is the last word. Pure; `broken` is null before the first time on air. */
+export function isFinal(problem: Pick<Problem, "code" | "status">, broken: Break | null): boolean {
+  if (problem.code === "publisher_busy") {
+    return broken === null || broken.othersSend || broken.forMs > OWN_GHOST_MAX_MS;
+  }
   return problem.status >= 400 && problem.status < 500 && problem.status !== 429 && problem.status !== 408;
 }
 
@@ -85,6 +96,7 @@ export class WhipPublisher {
   #brokeAtMs: number | null = null;
   /** The server has confirmed that this connection's media is on air. */
   #seenOnAir = false;
+  #othersSend = false;
   #abort = new AbortController();
 
   constructor(
@@ -132,7 +144,11 @@ export class WhipPublisher {
    * ICE notices.
    */
   onServer(live: LiveState): void {
-    if (this.#state !== "live") return;
+    if (this.#state !== "live") {
+      const brokenForMs = this.#brokenForMs;
+      this.#othersSend = live.state === "on_air" && brokenForMs !== null && brokenForMs > OWN_MEDIA_MAX_MS;
+      return;
+    }
     if (live.state !== "off_air") {
       this.#seenOnAir = true;
       return;
@@ -145,6 +161,10 @@ export class WhipPublisher {
   /** The server's name for this session: the last part of its address. */
   get sessionId(): string | null {
     return this.#session?.split("/").pop() ?? null;
+  }
+
+  get #brokenForMs(): number | null {
+    return this.#brokeAtMs === null ? null : performance.now() - this.#brokeAtMs;
   }
 
   async sample(): Promise<OutboundSample | null> {
@@ -215,8 +235,9 @@ export class WhipPublisher {
     const problem = await readProblem(response);
     const seconds = retryAfterSeconds(response.headers);
     const retryAfterMs = seconds === null ? null : seconds * 1000;
-    const brokenForMs = this.#brokeAtMs === null ? null : performance.now() - this.#brokeAtMs;
-    return new AttemptError(problem.code, problem.detail, isFinal(problem, brokenForMs), retryAfterMs);
+    const forMs = this.#brokenForMs;
+    const broken = forMs === null ? null : { forMs, othersSend: this.#othersSend };
+    return new AttemptError(problem.code, problem.detail, isFinal(problem, broken), retryAfterMs);
   }
 
   #onConnectionState(connection: RTCPeerConnection): void {
@@ -225,6 +246,7 @@ export class WhipPublisher {
       clearTimeout(this.#timer);
       this.#everLive = true;
       this.#brokeAtMs = null;
+      this.#othersSend = false;
       this.#liveSinceMs ??= performance.now();
       this.#setState("live", null);
     }

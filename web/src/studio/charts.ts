@@ -34,10 +34,11 @@ export function charts(series: Series, wanted: Wanted | null): TemplateResult | 
   </div>`;
 }
 
-function keyframes(values: readonly number[]): TemplateResult {
-  const seconds = values.at(-1) ?? 0;
-  const shown = seconds > 0 ? `${seconds.toFixed(1)} s` : "measuring";
-  return sparkline("KEYFRAME EVERY", shown, values, seconds > KEYFRAME_WARN_S ? "warn" : "ok", KEYFRAME_HEALTHY_S);
+function keyframes(values: readonly (number | null)[]): TemplateResult {
+  const known = values.filter((value) => value !== null);
+  const seconds = known.at(-1) ?? 0;
+  const shown = seconds > 0 ? `every ${seconds.toFixed(1)} s` : "measuring";
+  return sparkline("KEYFRAMES", shown, known, seconds > KEYFRAME_WARN_S ? "warn" : "ok", KEYFRAME_HEALTHY_S);
 }
 
 /** A value of the network between this browser and the server; nothing for encoders that do not report it. */

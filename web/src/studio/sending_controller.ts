@@ -14,7 +14,7 @@ const SAMPLE_MS = 1000;
 export interface Series {
   bitrateBps: number[];
   framesPerSecond: number[];
-  keyframeIntervalS: number[];
+  keyframeIntervalS: (number | null)[];
   lossShare: (number | null)[];
   roundTripMs: (number | null)[];
 }
@@ -166,7 +166,7 @@ export class SendingController implements ReactiveController {
     else if (server?.state === "on_air") {
       const video = videoTrack(server.tracks);
       const bitrateBps = server.tracks.reduce((sum, track) => sum + track.bitrate_bps, 0);
-      this.#add(bitrateBps, video?.frame_rate ?? 0, video?.keyframe_interval_s ?? 0, null, null);
+      this.#add(bitrateBps, video?.frame_rate ?? 0, video?.keyframe_interval_s || null, null, null);
     }
     this.host.requestUpdate();
   }
@@ -180,11 +180,11 @@ export class SendingController implements ReactiveController {
     this.rates = now && before ? ratesBetween(before, now) : null;
     if (!this.rates) return;
     const { bitrateBps, framesPerSecond, lossShare, roundTripMs } = this.rates;
-    const interval = videoTrack(server?.tracks ?? [])?.keyframe_interval_s ?? 0;
+    const interval = videoTrack(server?.tracks ?? [])?.keyframe_interval_s || null;
     this.#add(bitrateBps, framesPerSecond, interval, lossShare, roundTripMs);
   }
 
-  #add(bps: number, frames: number, interval: number, loss: number | null, trip: number | null): void {
+  #add(bps: number, frames: number, interval: number | null, loss: number | null, trip: number | null): void {
     const last = <Value>(values: Value[], value: Value): Value[] => [...values, value].slice(-SPARKLINE_SAMPLES);
     this.series = {
       bitrateBps: last(this.series.bitrateBps, bps),
