@@ -224,7 +224,7 @@ class OutboundClient:
                 last = _no_connection(error)
                 last.__cause__ = error
             except httpx.RemoteProtocolError as error:
-                raise OutboundError("answer_malformed", "What came back is not HTTP.") from error
+                raise OutboundError("answer_malformed", "What came back, if anything did, is not HTTP.") from error
             except httpx.TransportError as error:
                 raise OutboundError("connect_failed", "The connection broke before an answer came.") from error
         raise last or OutboundError("connect_failed", "There is nothing to connect to.")

@@ -233,11 +233,11 @@ async def test_who_hears_comes_back_when_the_database_is_back(
 ) -> None:
     header = await signed_in(control, "ada", "streamer")
 
-    async def broken() -> None:
+    async def broken(_user_id: int) -> None:
         raise OperationalError("planted", {}, Exception())
 
     async with admin_live.stream("GET", "/api/events", headers=header) as answer:
-        monkeypatch.setattr(control.streams, "all", broken)
+        monkeypatch.setattr(control.streams, "owned_by", broken)
         control.events.emit("publish_denied", stream="ada")
         await asyncio.wait_for(answer.aread(), PATIENCE_S)
     assert answer.status_code == 200

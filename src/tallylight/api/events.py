@@ -50,9 +50,14 @@ class _Ear:
         """Those that they may know of."""
         if self._who.role == "admin" or not events:
             return events
-        own = {stream.name for stream in await self._control.streams.all() if self._who.owns(stream)}
+        own = await self._own_streams()
         await asyncio.sleep(MIN_INTERVAL_S)
         return [event for event in events if _is_for(own, event)]
+
+    async def _own_streams(self) -> set[str]:
+        if self._who.role != "streamer" or self._who.user_id is None:
+            return set()
+        return {stream.name for stream in await self._control.streams.owned_by(self._who.user_id)}
 
 
 async def _ear(request: Request, who: SignedIn, control: ControlPlane) -> _Ear:
