@@ -116,6 +116,31 @@ async def test_a_token_is_shown_once_and_works_until_it_is_revoked(site: Server,
         assert (await _ask(site, token, "GET", "/api/tokens")).status_code == httpx.codes.UNAUTHORIZED
 
 
+async def test_a_private_broadcast_is_seen_by_its_owner_and_refused_in_words_to_others(
+    site: Server, browser: Browser
+) -> None:
+    """A private stream made in the studio: its tally lights, so the loop-back player is let in by a token of its own;
+    a visitor without one reads why there is no picture."""
+    async with (
+        open_page(browser, site.page("/sign-in?next=/studio")) as studio,
+        open_page(browser, site.page("/watch/backstage")) as visitor,
+    ):
+        page = studio.page
+        await _sign_in(page)
+        await page.wait_for_url(site.page("/studio"))
+        await page.click("#create-stream")
+        await page.fill(".form-dialog [name=name]", "backstage")
+        await page.select_option(".form-dialog [name=visibility]", "private")
+        await page.click(".form-dialog [type=submit]")
+        await expect(page.locator("#stream-select")).to_have_value("backstage")
+        await _go_live(page)
+        await visitor.page.reload()
+        await visitor.wait_text("private", timeout_s=10)
+        assert (await visitor.facts()).get("state") != "playing"
+        await page.click("#end-broadcast")
+        await page.locator("#tally[data-tally=off_air]").wait_for()
+
+
 async def test_another_device_is_taken_over_only_when_asked_for(site: Server, browser: Browser) -> None:
     """A second studio with the same key: it says that another device is live and asks first; then the first one is cut,
     says so in words and does not take the broadcast back."""
