@@ -90,11 +90,14 @@ async def test_the_internal_listener_has_nothing_public(internal: httpx.AsyncCli
 
 
 async def test_stream_status_tells_who_is_connected(internal: httpx.AsyncClient, engine: FakeEngine) -> None:
-    engine.streams["main"] = on_air("main", tracks=[VIDEO], ledger={"ingest": {"in": {"bytes": 1}}}, media_age_ms=20.0)
+    silent = {"id": 2, "kind": "audio", "codec": "OPUS", "age_ms": 9000.0}
+    tracks = [VIDEO | {"age_ms": 20.0}, silent]
+    engine.streams["main"] = on_air("main", tracks=tracks, ledger={"ingest": {"in": {"bytes": 1}}}, media_age_ms=20.0)
     engine.sessions = [session("a", "whip", "main"), session("b", "whep", "main"), session("c", "whep", "other")]
     status = (await internal.get("/internal/stream-status/main")).json()
     assert status["ledger"]["ingest"] == {"in": {"bytes": 1}}
-    assert [(producer["codec"], producer["last_packet_age_ms"]) for producer in status["producers"]] == [("VP8", 20.0)]
+    ages = [(producer["codec"], producer["last_packet_age_ms"]) for producer in status["producers"]]
+    assert ages == [("VP8", 20.0), ("OPUS", 9000.0)]
     assert [peer["id"] for peer in status["consumers"]] == ["b"]
     assert [peer["id"] for peer in status["sessions"]] == ["a", "b"]
 

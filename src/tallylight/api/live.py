@@ -33,7 +33,7 @@ _MOVING: dict[str, Any] = {
     "uptime_s": True,
     "media_age_ms": True,
     "ledger": True,
-    "tracks": {"__all__": {"bitrate_bps", "frame_rate", "keyframe_interval_s"}},
+    "tracks": {"__all__": {"bitrate_bps", "age_ms", "frame_rate", "keyframe_interval_s"}},
 }
 
 

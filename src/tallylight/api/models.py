@@ -231,7 +231,6 @@ class Producer(BaseModel):
     kind: str
     codec: str
     bitrate_bps: float | None
-    # Of the stream, not of the track alone.
     last_packet_age_ms: float | None
 
     @classmethod
@@ -239,14 +238,13 @@ class Producer(BaseModel):
         """The tracks of a stream; none when no publisher is connected."""
         if status.session is None:
             return []
-        age_ms = status.media_age_ms
         return [
             cls(
                 stream=status.name,
                 kind=track.kind,
                 codec=track.codec,
                 bitrate_bps=track.bitrate_bps,
-                last_packet_age_ms=age_ms,
+                last_packet_age_ms=track.age_ms,
             )
             for track in status.tracks
         ]

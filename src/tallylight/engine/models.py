@@ -23,6 +23,8 @@ class Track(_Border):
     height: int | None = None
     has_b_frames: bool | None = None
     bitrate_bps: float | None = None
+    # Since its newest access unit; None before the first.
+    age_ms: float | None = None
     frame_rate: float | None = None
     keyframe_interval_s: float | None = None
     sample_rate_hz: int | None = None

@@ -137,7 +137,7 @@ pub fn stream_status(snapshot: &StreamSnapshot, ledgers: &Ledgers, around: Surro
         "uptime_s": publisher.map(|publisher| seconds(now.saturating_duration_since(publisher.since))),
         "media_age_ms": media_age_ms(snapshot, now),
         "last_end": snapshot.last_end.map(EndReason::code),
-        "tracks": tracks_json(snapshot),
+        "tracks": tracks_json(snapshot, now),
         "viewers": around.viewers,
         "playback": {
             "webrtc": webrtc_playability(tracks),
@@ -164,7 +164,7 @@ pub fn live_state(snapshot: &StreamSnapshot, around: Surroundings, now: Instant)
         "viewers": around.viewers.sum(),
         "started_at": publisher.map(|publisher| rfc3339(publisher.started_at)),
         "stream_type": publisher.map(|publisher| publisher.protocol.stream_type()),
-        "tracks": tracks_json(snapshot),
+        "tracks": tracks_json(snapshot, now),
         "webrtc": webrtc_playability(tracks),
         "hls": hls_playability(tracks, around.hls_ready),
     })
@@ -210,13 +210,13 @@ impl Fingerprint {
 }
 
 /// The tracks as the API shows them, with rates where they are measured already.
-pub fn tracks_json(snapshot: &StreamSnapshot) -> Vec<Value> {
+pub fn tracks_json(snapshot: &StreamSnapshot, now: Instant) -> Vec<Value> {
     let rates = |id: TrackId| snapshot.rates.iter().find(|(track, _)| *track == id).map(|(_, rates)| *rates);
     let tracks = snapshot.tracks.iter().flat_map(|set| &set.tracks);
-    tracks.map(|track| track_json(track, rates(track.id).unwrap_or_default())).collect()
+    tracks.map(|track| track_json(track, rates(track.id).unwrap_or_default(), now)).collect()
 }
 
-fn track_json(track: &Track, rates: TrackRates) -> Value {
+fn track_json(track: &Track, rates: TrackRates, now: Instant) -> Value {
     let config = &track.config;
     let mut json = json!({
         "id": track.id.0,
@@ -224,6 +224,7 @@ fn track_json(track: &Track, rates: TrackRates) -> Value {
         "codec": config.codec.name(),
         "codec_string": codec_string(config),
         "bitrate_bps": rates.bitrate_bps.round() as u64,
+        "age_ms": rates.last_unit_at.map(|at| milliseconds(now.saturating_duration_since(at))),
     });
     let kind_specific = match track.kind() {
         Kind::Video => json!({
@@ -384,6 +385,9 @@ mod tests {
         assert_eq!(status["viewers"], json!({"webrtc": 3, "hls": 2}));
         assert_eq!(live_state(&stream.snapshot(), around, now)["viewers"], 5);
         assert_eq!(status["tracks"][0]["width"], 1280);
+        let later = now + Duration::from_millis(70);
+        let aged = stream_status(&stream.snapshot(), &Ledgers::of(&stream), around, later);
+        assert_eq!((&aged["tracks"][0]["age_ms"], &aged["media_age_ms"]), (&json!(70), &json!(70)));
         assert_eq!(status["playback"]["hls"]["playable"], true);
         assert_eq!(status["ledger"]["ingest"]["out"]["access_units"], 1);
         publication.end(EndReason::Finished);

@@ -76,7 +76,9 @@ impl Outcome {
         let fields = [("stream", snapshot.name.clone().into()), ("session", session.into())];
         if self.announced {
             let [stream, session] = fields.clone();
-            engine.events.emit("tracks_announced", &[stream, session, ("tracks", tracks_json(snapshot).into())]);
+            engine
+                .events
+                .emit("tracks_announced", &[stream, session, ("tracks", tracks_json(snapshot, Instant::now()).into())]);
         }
         if self.stalled {
             engine.events.emit("media_stalled", &fields);

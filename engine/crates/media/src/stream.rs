@@ -107,13 +107,15 @@ pub enum JoinPoint {
     Live,
 }
 
-/// Rates measured over the last whole second or more of one track.
+/// Rates measured over the last whole second or more of one track, and how fresh it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct TrackRates {
     pub bitrate_bps: f64,
     pub units_per_second: f64,
     /// Distance of the last two keyframes in seconds of media time (video only).
     pub keyframe_interval_s: Option<f64>,
+    /// When its newest unit came; a publisher's picture can stop while its sound goes on.
+    pub last_unit_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -368,6 +370,7 @@ impl Inner {
             meter.rates.units_per_second = meter.units as f64 / elapsed.as_secs_f64();
             (meter.since, meter.bytes, meter.units) = (Some(now), 0, 0);
         }
+        meter.rates.last_unit_at = Some(now);
         meter.bytes += unit.data.len() as u64;
         meter.units += 1;
         if track.kind() == Kind::Video && unit.keyframe {

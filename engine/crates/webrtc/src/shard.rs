@@ -336,10 +336,10 @@ impl Shard {
             }
             Event::MediaAdded(added) => session.media.push((added.mid, added.kind)),
             Event::MediaData(data) => {
-                if let Role::Publisher(ingest) = &mut session.role {
-                    if ingest.take(data, now) {
-                        session.stream.request_keyframe(now);
-                    }
+                if let Role::Publisher(ingest) = &mut session.role
+                    && ingest.take(data, now)
+                {
+                    session.stream.request_keyframe(now);
                 }
             }
             Event::RawPacket(packet) => {

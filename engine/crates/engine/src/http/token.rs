@@ -61,7 +61,7 @@ pub fn session_over() -> Problem {
 mod tests {
     use super::*;
 
-    fn token<'a>(authorization: Option<&'static str>, query: Option<&'a str>) -> Option<String> {
+    fn token(authorization: Option<&'static str>, query: Option<&str>) -> Option<String> {
         let value = authorization.map(HeaderValue::from_static);
         let headers = HeaderMap::from_iter(value.map(|value| (header::AUTHORIZATION, value)));
         presented(&headers, query).map(str::to_owned)
