@@ -18,7 +18,9 @@ import httpx
 import jwt
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
+from support.browser import open_page
 from support.hls_viewer import HlsRecorder, decode, media_playlist_url
 from support.peers import WhepViewer, post_sdp
 from support.playlist import parse_media
@@ -32,6 +34,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 # A change of the policy is felt by those who watch within this.
 CUT_LIMIT_S = 1.0
+# From the cut to a sentence on the page: hls.js plays what it has, then tries for a moment.
+WORDS_LIMIT_S = 15.0
 # A viewer counts until its last playlist is this old; counted once a second.
 GONE_LIMIT_S = 10 + 3
 
@@ -147,6 +151,29 @@ async def test_ffmpeg_plays_a_private_stream(server: Server) -> None:
     await set_policy(server, KEY)
     player = await _ffmpeg(server, f"/hls/main/index.m3u8?token={token()}", "-frames:v", "60")
     assert await asyncio.wait_for(player.wait(), 30) == 0
+
+
+@pytest.mark.parametrize("webrtc", [True, False], ids=["webrtc", "hls"])
+async def test_a_shared_link_plays_in_the_browser_until_its_tokens_are_revoked(
+    server: Server, browser: Browser, *, webrtc: bool
+) -> None:
+    """From the API to the picture: a private stream's link plays in Chromium; revoked, the page says so in words."""
+    admin = {"Authorization": f"Bearer {(server.data_dir / 'admin-token').read_text().strip()}"}
+
+    async def ask(method: str, path: str, body: dict[str, object] | None = None) -> httpx.Response:
+        answer = await server.http.request(method, f"/api/streams/main{path}", json=body, headers=admin)
+        answer.raise_for_status()
+        return answer
+
+    await ask("PATCH", "", {"visibility": "private"})
+    link = httpx.URL((await ask("POST", "/playback-token", {})).json()["watch_url"]).raw_path.decode()
+    async with open_page(browser, server.page(link), webrtc=webrtc) as watch:
+        await watch.wait_transport("webrtc" if webrtc else "hls")
+        await watch.wait_more_frames(30)
+        await ask("POST", "/revoke-playback-tokens")
+        # The player's sentence, or the page's in its place.
+        await watch.wait_text("does not work any more", "does not open the stream", timeout_s=WORDS_LIMIT_S)
+    await ask("PATCH", "", {"visibility": "public"})
 
 
 async def test_a_public_stream_that_turns_private_loses_who_has_no_token(server: Server) -> None:
