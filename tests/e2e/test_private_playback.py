@@ -34,8 +34,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 # A change of the policy is felt by those who watch within this.
 CUT_LIMIT_S = 1.0
-# From the cut to a sentence on the page: hls.js plays what it has, then tries for a moment.
-WORDS_LIMIT_S = 15.0
+# From the cut to a sentence on the page.
+WORDS_LIMIT_S = 5.0
 # A viewer counts until its last playlist is this old; counted once a second.
 GONE_LIMIT_S = 10 + 3
 

@@ -187,7 +187,9 @@ export class LlHlsTransport implements PlayerTransport {
   }
 
   #onError(data: ErrorData, HlsConstructor: typeof Hls): void {
-    if (!data.fatal || this.#stopped) return;
+    // hls.js would ask again and again for a playlist it may no longer have.
+    const denied = data.response?.code === 401;
+    if (!(data.fatal || denied) || this.#stopped) return;
     const nowMs = performance.now();
     const media = data.type === HlsConstructor.ErrorTypes.MEDIA_ERROR;
     if (media && nowMs - this.#recoveredAtMs > RECOVER_EVERY_MS) {
@@ -197,7 +199,7 @@ export class LlHlsTransport implements PlayerTransport {
     }
     this.handlers.onFailed({
       code: data.details,
-      denied: data.response?.code === 401,
+      denied,
       detail: `${data.details} (${data.response?.code ?? data.error.message})`,
     });
   }
