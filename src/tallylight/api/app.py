@@ -12,6 +12,7 @@ from tallylight.api import (
     live,
     media_status,
     metrics,
+    openapi,
     posters,
     problems,
     processors,
@@ -52,6 +53,7 @@ def public_app(control: Control) -> FastAPI:
     )
     for router in routers:
         app.include_router(router)
+    openapi.install(app)
     _finish(app, control, "public")
     return app
 

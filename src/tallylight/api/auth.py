@@ -88,8 +88,8 @@ _described = [
 ]
 
 
-def require(who: Identity, scope: Scope) -> None:
-    """Lets pass who has this scope.
+def require(who: Identity, scope: Scope | None) -> None:
+    """Lets pass who has this scope; without one, everybody who is known.
 
     Raises:
         TokenError: `sign_in_needed` or `token_wrong`.
@@ -97,12 +97,12 @@ def require(who: Identity, scope: Scope) -> None:
     """
     if who.role is None:
         raise _unknown(who)
-    if scope not in who.scopes:
+    if scope is not None and scope not in who.scopes:
         raise NotAllowedError(_what_is_missing(who, scope))
 
 
-def needs(scope: Scope) -> Any:
-    """A dependency that gives the Identity of who asks, and refuses who has not this scope."""
+def needs(scope: Scope | None) -> Any:
+    """A dependency that gives the Identity of who asks, and refuses who has not this scope; None: who is nobody."""
 
     async def check(
         who: WhoAsks, _bearer: Annotated[Any, _described[0]], _cookie: Annotated[Any, _described[1]]

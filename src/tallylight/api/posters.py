@@ -1,20 +1,15 @@
 """`/api/streams/NAME/poster`: a still picture of what was on air last."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.responses import Response
 
-from tallylight.api.auth import WhoAsks
 from tallylight.api.control import ControlPlane
 from tallylight.api.problems import answers
+from tallylight.api.stream_access import WatchableStream
 from tallylight.errors import TallylightError
 from tallylight.posters.store import POSTER_EVERY_S
-from tallylight.streams.store import StreamUnknownError
 
 router = APIRouter(prefix="/api/streams", tags=["streams"])
-
-Name = Annotated[str, Path(max_length=256)]
 
 
 class PosterMissingError(TallylightError):
@@ -27,13 +22,10 @@ class PosterResponse(Response):
 
 
 @router.get("/{name}/poster", response_class=PosterResponse, responses=answers("stream_unknown", "poster_missing"))
-async def get_poster(name: Name, who: WhoAsks, control: ControlPlane) -> PosterResponse:
+async def get_poster(stream: WatchableStream, control: ControlPlane) -> PosterResponse:
     """The newest picture as JPEG, 640 pixels wide; a new one every 10 s while on air, none after a day off air."""
-    stream = await control.streams.get(name)
-    if not who.may_watch(stream):
-        raise StreamUnknownError(name)
-    picture = await control.posters.read(name, stream.created_at)
+    picture = await control.posters.read(stream.name, stream.created_at)
     if picture is None:
-        raise PosterMissingError(name)
+        raise PosterMissingError(stream.name)
     kept = f"max-age={POSTER_EVERY_S:.0f}" if stream.visibility != "private" else "private, no-store"
     return PosterResponse(picture, headers={"Cache-Control": kept})

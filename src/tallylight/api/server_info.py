@@ -12,7 +12,12 @@ from tallylight.api.models import Health, IceServerAddresses, PageConfig, RtmpAd
 router = APIRouter(prefix="/api", tags=["server"])
 
 
-@router.get("/health", response_model=Health, response_class=HealthResponse)
+@router.get(
+    "/health",
+    response_model=Health,
+    response_class=HealthResponse,
+    responses={503: {"model": Health, "description": "A part does not work"}},
+)
 async def get_health(control: ControlPlane) -> HealthResponse:
     """Whether every part works; 503 when one does not."""
     health = await health_of(control.database, control.engine)

@@ -54,9 +54,9 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, messages: AsyncGenerator[str], seats: Seats) -> None:
+    def __init__(self, messages: AsyncGenerator[str], seats: Seats, status_code: int = 200) -> None:
         # A reverse proxy that gathers answers would hold events back.
-        super().__init__(headers={"X-Accel-Buffering": "no"})
+        super().__init__(status_code=status_code, headers={"X-Accel-Buffering": "no"})
         del self.headers["Content-Length"]
         self._messages = messages
         self._seats = seats

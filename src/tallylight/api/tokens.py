@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Depends, Path, Query, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from tallylight.accounts.accounts import role_of
 from tallylight.accounts.identity import ROLE_SCOPES, Identity, Scope
 from tallylight.accounts.tokens import TokenUnknownError, scopes_of
-from tallylight.api.auth import NotAllowedError, SignedIn
+from tallylight.api.auth import NotAllowedError, SignedIn, needs
 from tallylight.api.control import Control, ControlPlane
 from tallylight.api.problems import answers
 from tallylight.config import ONE_LINE_PATTERN
@@ -21,6 +21,16 @@ router = APIRouter(prefix="/api/tokens", tags=["tokens"])
 MAX_LIFE_DAYS = 3650
 
 OfUser = Annotated[str | None, Query(max_length=256, description="Whose tokens; for administrators.", examples=["ada"])]
+
+
+async def _person(who: Annotated[Identity, needs(None)]) -> Identity:
+    """A token of a program must not beget others, which would outlive it; that takes a person or an administrator."""
+    if who.via == "token" and not who.is_admin:
+        raise NotAllowedError("Tokens are made and revoked after signing in, or with a token of the scope admin.")
+    return who
+
+
+Person = Annotated[Identity, Depends(_person)]
 
 
 class NewApiToken(BaseModel):
@@ -77,12 +87,11 @@ async def list_tokens(who: SignedIn, control: ControlPlane, user: OfUser = None)
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=answers("user_unknown", "too_many_tokens"))
 async def create_token(
-    wanted: NewApiToken, who: SignedIn, control: ControlPlane, response: Response, user: OfUser = None
+    wanted: NewApiToken, who: Person, control: ControlPlane, response: Response, user: OfUser = None
 ) -> TokenWithSecret:
     """Makes a token. Its secret is in this answer and nowhere else."""
-    _need_more_than_a_token(who)
     owner = await _owner(who, user, control)
-    beyond = set(wanted.scopes) - (ROLE_SCOPES[role_of(owner)] & who.scopes)
+    beyond = set(wanted.scopes) - ROLE_SCOPES[role_of(owner)]
     if beyond:
         raise NotAllowedError(f"A token cannot have more than its user: {', '.join(sorted(beyond))}.")
     life = None if wanted.expires_in_days is None else timedelta(days=wanted.expires_in_days)
@@ -92,9 +101,8 @@ async def create_token(
 
 
 @router.delete("/{token_id}", status_code=status.HTTP_204_NO_CONTENT, responses=answers("token_unknown"))
-async def revoke_token(token_id: Annotated[str, Path(max_length=64)], who: SignedIn, control: ControlPlane) -> None:
+async def revoke_token(token_id: Annotated[str, Path(max_length=64)], who: Person, control: ControlPlane) -> None:
     """Revokes a token at once."""
-    _need_more_than_a_token(who)
     token = await control.accounts.tokens.get(token_id)
     if not (token.user_id == who.user_id or who.is_admin):
         # As if there were none: ids of others' tokens are none of one's business.
@@ -109,9 +117,3 @@ async def _owner(who: Identity, wanted: str | None, control: Control) -> User:
     if name != who.name and not who.is_admin:
         raise NotAllowedError("Tokens of others are for the role admin, with a token of the scope admin.")
     return await control.accounts.users.get(name)
-
-
-def _need_more_than_a_token(who: Identity) -> None:
-    """A token of a program must not beget others, which would outlive it; that takes a person or an administrator."""
-    if who.via == "token" and not who.is_admin:
-        raise NotAllowedError("Tokens are made and revoked after signing in, or with a token of the scope admin.")

@@ -213,10 +213,11 @@ async def _need_stream(who: Identity, name: str | None, control: Control) -> Non
             raise NotAllowedError("Webhooks for all streams are for the role admin; name one of your streams.")
         return
     stream = await control.streams.get(name)
+    if who.role == "admin" or who.owns(stream):
+        return
     if not who.may_watch(stream):
         raise StreamUnknownError(name)
-    if who.role != "admin" and not who.owns(stream):
-        raise NotAllowedError("This stream belongs to somebody else; only its owner and administrators may do that.")
+    raise NotAllowedError("This stream belongs to somebody else; only its owner and administrators may do that.")
 
 
 def _need_events(who: Identity, events: Sequence[EventType]) -> None:
