@@ -32,7 +32,7 @@ const delivery = (id: string, status: string, attempts: Json[]): Json => ({
   next_attempt_at: status === "pending" ? new Date(Date.now() + 60_000).toISOString() : null,
 });
 const refused = { at: EARLIER, status_code: 500, error: null, duration_ms: 41 };
-const unreachable = { at: EARLIER, status_code: null, error: "No answer within 10 s.", duration_ms: 10_000 };
+const unreachable = { at: EARLIER, status_code: null, error: "timeout", duration_ms: 10_000 };
 const deliveries = [
   delivery("d3", "pending", [unreachable]),
   delivery("d2", "failed", [unreachable, refused, refused]),

@@ -17,9 +17,9 @@ const delivery = (changes: Partial<Delivery>): Delivery => ({
 
 describe("deliveries in words", () => {
   it("says what each attempt gave", () => {
-    expect(attemptText(attempt)).toBe("500 after 41 ms");
-    expect(attemptText({ ...attempt, status_code: null, error: "No answer within 10 s.", duration_ms: 10_000 })).toBe(
-      "No answer within 10 s after 10000 ms",
+    expect(attemptText(attempt)).toBe("answered 500 after 41 ms");
+    expect(attemptText({ ...attempt, status_code: null, error: "timeout", duration_ms: 10_000 })).toBe(
+      "no answer in time after 10000 ms",
     );
     expect(attemptText({ ...attempt, status_code: null, duration_ms: null })).toBe("no answer");
   });

@@ -37,6 +37,8 @@ export class Chart extends LightElement {
   @property({ attribute: false }) format: (value: number) => string = String;
   @property({ type: Number }) seconds = 600;
   @property() group = "";
+  /** The scale reaches at least this far, so that small changes of a small value look small. */
+  @property({ type: Number }) least = 1;
   /** The moment pointed at, as an index into `at`. */
   @state() private pointed: number | null = null;
   #plot: uPlot | null = null;
@@ -126,7 +128,7 @@ export class Chart extends LightElement {
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: this.group || this.label } },
       scales: {
         x: { time: true, range: () => this.#timeRange() },
-        y: { range: (_plot, _low, high) => [0, Math.max(high ?? 0, 1) * 1.15] },
+        y: { range: (_plot, _low, high) => [0, Math.max(high ?? 0, this.least) * 1.15] },
       },
       axes: [
         {

@@ -1,5 +1,6 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { state } from "lit/decorators.js";
+import { keyed } from "lit/directives/keyed.js";
 import { Poller } from "../../api/poller";
 import { ProblemError } from "../../api/session";
 import "../../components/copy_field";
@@ -69,7 +70,7 @@ export abstract class Section<Item> extends LightElement {
     return html`${this.stale ? html`<p class="notice"><tally-lamp state="warn"></tally-lamp><span>${this.stale}</span></p>` : nothing}
       <div role="status">
         ${this.problem ? html`<p class="notice"><tally-lamp state="fail"></tally-lamp><span>${this.problem}</span></p>` : nothing}
-        ${this.secret ? this.#secret(this.secret) : nothing}
+        ${this.secret ? keyed(this.secret, this.#secret(this.secret)) : nothing}
       </div>`;
   }
 

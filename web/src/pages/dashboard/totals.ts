@@ -14,6 +14,7 @@ interface Card {
   unit: string;
   note: string;
   series: ChartSeries[];
+  least: number;
   format: (value: number) => string;
 }
 
@@ -48,6 +49,7 @@ function cards({ samples, server }: Dashboard): Card[] {
       ...measured(total, count),
       note: "",
       series: [line(samples, "viewers_webrtc", "WebRTC", "info"), line(samples, "viewers_hls", "HLS", "warn")],
+      least: 4,
       format: count,
     },
     {
@@ -55,6 +57,7 @@ function cards({ samples, server }: Dashboard): Card[] {
       ...measured(last(samples, "egress_bps"), bitrate),
       note: "",
       series: [line(samples, "egress_bps", "Out", "ok")],
+      least: 1e6,
       format: bitrate,
     },
     {
@@ -62,6 +65,7 @@ function cards({ samples, server }: Dashboard): Card[] {
       ...measured(last(samples, "ingress_bps"), bitrate),
       note: "",
       series: [line(samples, "ingress_bps", "In", "info")],
+      least: 1e6,
       format: bitrate,
     },
     {
@@ -69,6 +73,7 @@ function cards({ samples, server }: Dashboard): Card[] {
       ...measured(last(samples, "cpu_percent"), percent),
       note: server.cpu_count === null ? "" : `of a core; this machine has ${server.cpu_count}`,
       series: [line(samples, "cpu_percent", "All our processes", "warn")],
+      least: 20,
       format: percent,
     },
     {
@@ -76,6 +81,7 @@ function cards({ samples, server }: Dashboard): Card[] {
       ...measured(memory.rss_bytes ?? last(samples, "rss_bytes"), bytes),
       note: memory.available_bytes === null ? "" : `${bytes(memory.available_bytes)} more available`,
       series: [line(samples, "rss_bytes", "All our processes", "muted")],
+      least: 100e6,
       format: bytes,
     },
   ];
@@ -94,6 +100,7 @@ export function totals(dashboard: Dashboard): TemplateResult {
           .seconds=${WINDOW_S}
           .at=${dashboard.samples.at}
           .series=${card.series}
+          .least=${card.least}
           .format=${card.format}
         ></tl-chart>
       </div>`,
