@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
-from support.browser import DESKTOP, PHONE, go_live, open_page
+from support.administration import ADMIN_ENVIRONMENT, Administrator, visit
+from support.browser import DESKTOP, PHONE, go_live, image_path, open_page
 from support.publishers import SMALL, card_publisher
 from support.server import Server
 
@@ -20,23 +21,39 @@ SIZES = {"": DESKTOP, "-phone": PHONE}
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def site() -> AsyncIterator[Server]:
-    """A small site: one stream on air, two more."""
+    """A small site: two streams on air, two more."""
     large = replace(SMALL, width=1280, height=720)
-    async with Server.with_streams("main", "studio", "garden") as server, card_publisher(server.rtmp_url(), large):
-        await server.wait_on_air()
+    async with (
+        Server.with_streams("main", "garden", "studio", "workshop", extra_environment=ADMIN_ENVIRONMENT) as server,
+        card_publisher(server.rtmp_url("main"), large),
+        card_publisher(server.rtmp_url("garden")),
+    ):
+        for name in ("main", "garden"):
+            await server.wait_on_air(name)
         yield server
 
 
-async def test_index(site: Server, browser: Browser) -> None:
-    """`/` says who is on air."""
-    async with open_page(browser, site.page("/")) as page:
-        await page.wait_text("main", timeout_s=5)
-        assert await page.fits_its_width()
-        await page.screenshot("index")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def administrator(site: Server) -> Administrator:
+    administrator = Administrator(site)
+    words = {"title": "Morning rehearsal, hall 2", "description": "Every Wednesday, without an audience."}
+    await administrator.do("PATCH", "/api/streams/main", words)
+    await administrator.do("PATCH", "/api/streams/garden", {"title": "The garden"})
+    return administrator
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_watch(site: Server, browser: Browser, size: str) -> None:
+async def test_index(site: Server, administrator: Administrator, browser: Browser, size: str) -> None:
+    """`/` says who is on air and shows their newest keyframes; on a phone too."""
+    async with open_page(browser, site.page("/"), size=SIZES[size]) as index:
+        for name in ("main", "garden"):
+            await index.page.locator(f"a[href='/watch/{name}'] img").wait_for()
+        assert await index.fits_its_width()
+        await index.screenshot(f"index{size}")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_watch(site: Server, administrator: Administrator, browser: Browser, size: str) -> None:
     """`/watch` shows the picture, on a phone too, with nothing to scroll sideways."""
     async with open_page(browser, site.page("/watch/main"), size=SIZES[size]) as page:
         await page.wait_transport("webrtc")
@@ -58,3 +75,15 @@ async def test_studio(site: Server, browser: Browser, size: str) -> None:
         await studio.page.evaluate("window.scrollTo(0, 0)")
         await studio.screenshot(f"studio{size}")
     await site.wait_off_air("studio")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_dashboard(site: Server, administrator: Administrator, browser: Browser, size: str) -> None:
+    """`/dashboard`: lamps of what is on air, and what the server carries; on a phone too."""
+    async with visit(browser, administrator, site.page("/dashboard"), "admin", phone=size == "-phone") as seen:
+        page = seen.page
+        await expect(page.locator(".stream-panel")).to_have_count(2)
+        await page.locator(".u-over").first.wait_for()
+        await page.locator(".event-list li").first.wait_for()
+        assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        await page.screenshot(path=image_path(f"dashboard{size}"))
