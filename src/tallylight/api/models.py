@@ -1,5 +1,6 @@
 """Bodies of requests and answers of the public API."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self, get_args
 
@@ -46,6 +47,28 @@ class StreamChange(BaseModel):
     description: Description | None = None
     visibility: Visibility | None = None
     owner: Annotated[str | None, Field(max_length=64, examples=["ada"])] = None
+
+
+class StreamSettings(BaseModel):
+    """What can be changed of a stream. It needs no engine, so a change is answered also while that is away."""
+
+    name: Annotated[str, Field(examples=["stage"])]
+    title: str
+    description: str
+    visibility: Visibility
+    owner: str | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, stream: Stream, owners: Mapping[int, str]) -> Self:
+        return cls(
+            name=stream.name,
+            title=stream.title,
+            description=stream.description,
+            visibility=visibility_of(stream),
+            owner=None if stream.owner_id is None else owners.get(stream.owner_id),
+            created_at=stream.created_at,
+        )
 
 
 class StreamWithKey(BaseModel):

@@ -16,6 +16,7 @@ from tallylight.api.models import (
     SessionView,
     StreamChange,
     StreamList,
+    StreamSettings,
     StreamView,
     StreamWithKey,
 )
@@ -64,8 +65,10 @@ async def get_stream(stream: WatchableStream, who: WhoAsks, control: ControlPlan
     return (await views_for(who, [stream], control))[0]
 
 
-@router.patch("/{name}", responses=answers("stream_unknown", "user_unknown", "engine_away"))
-async def change_stream(change: StreamChange, stream: EditableStream, who: Editor, control: ControlPlane) -> StreamView:
+@router.patch("/{name}", responses=answers("stream_unknown", "user_unknown"))
+async def change_stream(
+    change: StreamChange, stream: EditableStream, who: Editor, control: ControlPlane
+) -> StreamSettings:
     """Changes what people see of a stream, who may watch it, and whose it is.
 
     Who watches a stream that becomes private is sent away.
@@ -76,7 +79,7 @@ async def change_stream(change: StreamChange, stream: EditableStream, who: Edito
     changed = await control.streams.change(stream.name, **values)
     control.events.emit("stream_changed", stream=stream.name, changed=sorted(change.model_fields_set))
     await control.policy.push()
-    return (await views_for(who, [changed], control))[0]
+    return StreamSettings.of(changed, await control.accounts.users.names())
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, responses=answers("stream_unknown"))

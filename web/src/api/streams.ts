@@ -63,8 +63,8 @@ export function createStream(wanted: NewStream): Promise<StreamWithKey> {
   return request<StreamWithKey>("POST", "/api/streams", wanted);
 }
 
-export function changeStream(name: string, changes: Partial<Omit<NewStream, "name">>): Promise<OwnStream> {
-  return request<OwnStream>("PATCH", path(name), changes);
+export function changeStream(name: string, changes: Partial<Omit<NewStream, "name">>): Promise<void> {
+  return request("PATCH", path(name), changes);
 }
 
 /** A new key; whoever sends with the old one is cut. */

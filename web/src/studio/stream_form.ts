@@ -71,6 +71,6 @@ export function askChanges(stream: OwnStream): Promise<boolean> {
     title: `Edit ${stream.name}`,
     fields: fields(stream),
     submit: "Save",
-    action: async (values) => void (await changeStream(stream.name, aboutOf(values))),
+    action: (values) => changeStream(stream.name, aboutOf(values)),
   });
 }
