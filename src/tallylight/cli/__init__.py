@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from tallylight import __version__
-from tallylight.cli import streams, webhooks
+from tallylight.cli import streams, tokens, users, webhooks
 from tallylight.config_file import CONFIG_VARIABLE
 from tallylight.errors import TallylightError
 
@@ -21,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # locals may hold keys
 )
 app.add_typer(streams.app, name="streams")
+app.add_typer(users.app, name="users")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(webhooks.app, name="webhooks")
 
 DataDir = Annotated[

@@ -1,6 +1,7 @@
 """What the commands that ask the running server share: options, the way to the server, and how answers are printed."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,3 +24,8 @@ def local_api(data_dir: Path | None) -> LocalApi:
 
 def print_json(answer: Any) -> None:
     typer.echo(json.dumps(answer, indent=2))
+
+
+def moment(text: str | None) -> str:
+    """A moment of an answer, in this computer's time; nothing for none."""
+    return "" if text is None else datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from tallylight.accounts.first_admin import read_first_password
+from tallylight.accounts.users import FIRST_USER
 from tallylight.config import Settings
 from tallylight.paths import DataDirectory
 from tallylight.streams.store import FIRST_STREAM, read_first_key
@@ -22,14 +24,19 @@ class Banner:
     studio: str
     rtmp_server: str
     key: str
+    sign_in: str
+    account: str | None
     other_devices: str | None
     test_card: str | None = None
 
 
-def make_banner(settings: Settings, data: DataDirectory, *, show_key: bool, test_card: str | None = None) -> Banner:
+def make_banner(
+    settings: Settings, data: DataDirectory, *, first_start: bool, show_key: bool, test_card: str | None = None
+) -> Banner:
     """Collects the addresses.
 
     Args:
+        first_start: Whether to print the first administrator's password, which is done this once.
         show_key: Whether the key of the first start may be printed; a service's log should not repeat it.
         test_card: Name of the stream that the demo publishes.
     """
@@ -52,6 +59,8 @@ def make_banner(settings: Settings, data: DataDirectory, *, show_key: bool, test
         studio=f"{pages}/studio" + (f"#key={quote(known_key)}" if known_key and show_key else ""),
         rtmp_server=f"rtmp://{_in_url(host)}:{settings.rtmp_port}/live",
         key=key,
+        sign_in=f"{pages}/sign-in",
+        account=_first_account(settings, data, show_password=first_start),
         other_devices=None if lan is None else f"http://{_in_url(lan)}:{settings.http_port}/",
         test_card=None if test_card is None else f"{pages}/watch/{test_card}",
     )
@@ -68,6 +77,9 @@ def print_banner(banner: Banner) -> None:
     table.add_row("Studio", banner.studio)
     table.add_row("OBS server", banner.rtmp_server)
     table.add_row("OBS key", banner.key)
+    table.add_row("Sign in", banner.sign_in)
+    if banner.account is not None:
+        table.add_row("Account", banner.account)
     if banner.other_devices is not None:
         table.add_row("Other devices", banner.other_devices)
     widest = max(len(value) for value in vars(banner).values() if value is not None)
@@ -76,6 +88,16 @@ def print_banner(banner: Banner) -> None:
     console.width = max(console.width, widest + 24)
     title = "[bold red]●[/] [bold]Tallylight[/] is up. Ctrl-C ends it."
     console.print(Panel(table, title=title, title_align="left", expand=False))
+
+
+def _first_account(settings: Settings, data: DataDirectory, *, show_password: bool) -> str | None:
+    """How to sign in the first time; None once that password was changed."""
+    password = read_first_password(data.first_admin)
+    if password is not None:
+        return f"{FIRST_USER}, password {password if show_password else f'in {data.first_admin}'}"
+    if show_password and settings.admin_password is not None:
+        return f"{FIRST_USER}, password as set in TALLYLIGHT_ADMIN_PASSWORD"
+    return None
 
 
 def host_for_people(settings: Settings) -> str:

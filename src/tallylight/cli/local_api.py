@@ -41,8 +41,8 @@ class LocalApi:
     def get(self, path: str, **query: str | int) -> Any:
         return self._request("GET", path, query=query)
 
-    def post(self, path: str, body: Any = None) -> Any:
-        return self._request("POST", path, body)
+    def post(self, path: str, body: Any = None, **query: str | int) -> Any:
+        return self._request("POST", path, body, query)
 
     def patch(self, path: str, body: Any) -> Any:
         return self._request("PATCH", path, body)

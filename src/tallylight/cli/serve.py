@@ -28,10 +28,11 @@ DEMO_POLL_S = 0.1
 def run_server(data_dir: Path | None) -> None:
     """Runs the server until a signal ends it. Raises StartError when it cannot start."""
     settings = _prepare(data_dir)
-    first_start = not DataDirectory(settings.data_dir).admin_token.exists()
+    first_start = _is_first_start(settings)
 
     async def when_ready(supervisor: Supervisor) -> None:
-        print_banner(make_banner(settings, supervisor.data, show_key=first_start or sys.stdout.isatty()))
+        show_key = first_start or sys.stdout.isatty()
+        print_banner(make_banner(settings, supervisor.data, first_start=first_start, show_key=show_key))
 
     asyncio.run(Supervisor(settings).run(when_ready))
 
@@ -39,14 +40,19 @@ def run_server(data_dir: Path | None) -> None:
 def run_demo(data_dir: Path | None) -> None:
     """Runs the server, and publishes a test card to the stream `demo`."""
     settings = _prepare(data_dir)
+    first_start = _is_first_start(settings)
 
     async def when_ready(supervisor: Supervisor) -> None:
         key = await asyncio.to_thread(_fresh_demo_key, supervisor)
         await supervisor.add_part(_publisher(settings, supervisor, key))
-        banner = make_banner(settings, supervisor.data, show_key=True, test_card=DEMO_STREAM)
+        banner = make_banner(settings, supervisor.data, first_start=first_start, show_key=True, test_card=DEMO_STREAM)
         print_banner(banner)
 
     asyncio.run(Supervisor(settings).run(when_ready))
+
+
+def _is_first_start(settings: Settings) -> bool:
+    return not DataDirectory(settings.data_dir).admin_token.exists()
 
 
 def _prepare(data_dir: Path | None) -> Settings:

@@ -12,7 +12,15 @@ from tallylight.cli.answers import DataDir, Json, local_api, print_json
 
 app = typer.Typer(help="List, make and delete streams, and change their keys.", no_args_is_help=True)
 
+TITLE_HELP = "What viewers read above the picture."
+DESCRIPTION_HELP = "What viewers read below the picture."
+VISIBILITY_HELP = "Who may watch: public, unlisted (who knows the address) or private."
+
 Name = Annotated[str, typer.Argument(help="The stream's name.")]
+Title = Annotated[str, typer.Option(help=TITLE_HELP)]
+Description = Annotated[str, typer.Option(help=DESCRIPTION_HELP)]
+Visible = Annotated[str, typer.Option("--visibility", help=VISIBILITY_HELP)]
+Owner = Annotated[str | None, typer.Option(help="The user whose stream it is.", show_default="nobody's")]
 
 
 @app.command("list")
@@ -23,7 +31,7 @@ def list_streams(as_json: Json = False, data_dir: DataDir = None) -> None:
     if as_json:
         print_json(answer)
         return
-    table = Table("Name", "Title", "Status", "Since", "Viewers", "Tracks")
+    table = Table("Name", "Title", "Visibility", "Owner", "Status", "Since", "Viewers", "Tracks")
     for stream in answer["streams"]:
         table.add_row(*_row(stream))
     Console().print(table)
@@ -32,14 +40,43 @@ def list_streams(as_json: Json = False, data_dir: DataDir = None) -> None:
 @app.command("create")
 def create_stream(
     name: Name,
-    title: Annotated[str, typer.Option(help="What viewers read above the picture.")] = "",
+    *,
+    title: Title = "",
+    description: Description = "",
+    visibility: Visible = "public",
+    owner: Owner = None,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Make a stream, and show its key this once."""
+    body = {"name": name, "title": title, "description": description, "visibility": visibility}
     with local_api(data_dir) as api:
-        answer = api.post("/api/streams", {"name": name, "title": title})
+        answer = api.post("/api/streams", body)
+        if owner is not None:
+            api.patch(f"/api/streams/{name}", {"owner": owner})
     _print_key(answer, as_json)
+
+
+@app.command("edit")
+def edit_stream(
+    name: Name,
+    *,
+    title: Annotated[str | None, typer.Option(help=TITLE_HELP)] = None,
+    description: Annotated[str | None, typer.Option(help=DESCRIPTION_HELP)] = None,
+    visibility: Annotated[str | None, typer.Option(help=VISIBILITY_HELP)] = None,
+    owner: Owner = None,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Change what is given of a stream. Who watches one that becomes private is sent away."""
+    given = {"title": title, "description": description, "visibility": visibility, "owner": owner}
+    with local_api(data_dir) as api:
+        change = {field: value for field, value in given.items() if value is not None}
+        answer = api.patch(f"/api/streams/{name}", change)
+    if as_json:
+        print_json(answer)
+        return
+    typer.echo(f"{answer['name']}: {answer['visibility']}, {answer['owner'] or 'nobody'}'s, {answer['title']!r}")
 
 
 @app.command("delete")
@@ -70,4 +107,6 @@ def _row(stream: Any) -> list[str]:
     since = str(timedelta(seconds=int(stream["uptime_s"] or 0))) if on_air else ""
     tracks = ", ".join(track["codec"] for track in stream["tracks"])
     status = "[bold red]on air[/]" if on_air else "off air"
-    return [stream["name"], escape(stream["title"]), status, since, str(sum(stream["viewers"].values())), tracks]
+    whose = [stream["visibility"], stream["owner"] or ""]
+    figures = [status, since, str(sum(stream["viewers"].values())), tracks]
+    return [stream["name"], escape(stream["title"]), *whose, *figures]
