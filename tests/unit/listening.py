@@ -57,8 +57,12 @@ class Listener:
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._leaving.set()
+        self.leave()
         await self.ended()
+
+    def leave(self) -> None:
+        """Closes the connection, as far as the listener is concerned."""
+        self._leaving.set()
 
     async def ended(self) -> None:
         """Waits until the application has let go of this listener."""

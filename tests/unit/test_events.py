@@ -20,6 +20,7 @@ import tallylight
 from support.waiting import wait_until
 from tallylight.accounts.identity import Role
 from tallylight.api import events as events_api
+from tallylight.api.app import public_app
 from tallylight.api.control import MAX_EVENT_READERS, Control
 from tallylight.broadcasts.lifecycle import Happening
 from tallylight.db import Stream
@@ -28,6 +29,7 @@ from tallylight.events import EventLog
 from tallylight.events.log import RING_EVENTS
 from tallylight.events.names import EVENTS
 from unit.fake_engine import FakeEngine
+from unit.listening import Listener
 
 PATIENCE_S = 10
 SOURCE = Path(tallylight.__file__).parent
@@ -166,6 +168,21 @@ async def test_a_quiet_log_keeps_the_connection_alive(
         lines = answer.aiter_lines()
         while await asyncio.wait_for(anext(lines), PATIENCE_S) != ": keep-alive":
             pass
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_an_event_at_the_moment_of_leaving_keeps_nobody(control: Control, turns: int) -> None:
+    """An event that comes while the one who waits for it leaves: the leaving must not be forgotten over it."""
+    headers = {"Authorization": f"Bearer {control.admin_token}"}
+    async with Listener(public_app(control), "/api/events", headers) as listener:
+        await listener.piece()
+        control.events.emit("stream_created", stream="before")
+        await listener.event()
+        listener.leave()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        control.events.emit("stream_created", stream="at that moment")
+    assert control.event_seats.taken == 0
 
 
 async def test_at_most_so_many_listen(admin_live: httpx.AsyncClient, control: Control) -> None:

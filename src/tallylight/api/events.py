@@ -100,6 +100,7 @@ async def _messages(reader: Reader, ear: _Ear, stream: str | None) -> AsyncGener
             yield KEEP_ALIVE
             sent_at_s = time.monotonic()
         try:
-            await asyncio.wait_for(reader.wait(), min(CHECK_S, KEEP_ALIVE_S))
+            async with asyncio.timeout(min(CHECK_S, KEEP_ALIVE_S)):
+                await reader.wait()
         except TimeoutError:
             continue

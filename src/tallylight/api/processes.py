@@ -14,7 +14,8 @@ ENGINE_TIMEOUT_S = 0.03
 async def ask_engine(engine: EngineClient) -> EngineHealth | EngineAwayError | TimeoutError:
     """The engine's health, or why there is none. A timeout means only that it is slow now."""
     try:
-        return await asyncio.wait_for(engine.health(), ENGINE_TIMEOUT_S)
+        async with asyncio.timeout(ENGINE_TIMEOUT_S):
+            return await engine.health()
     except (EngineAwayError, TimeoutError) as error:
         return error
 

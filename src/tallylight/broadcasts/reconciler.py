@@ -67,7 +67,8 @@ class Reconciler:
                 failed = True
             await asyncio.sleep(MIN_INTERVAL_S)
             try:
-                await asyncio.wait_for(self._hint.wait(), INTERVAL_S)
+                async with asyncio.timeout(INTERVAL_S):
+                    await self._hint.wait()
             except TimeoutError:
                 continue
 

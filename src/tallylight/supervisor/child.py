@@ -84,7 +84,8 @@ class Child:
         if self.running:
             _signal_group(self.pid, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), STOP_TIMEOUT_S)
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await self._process.wait()
         self.kill()
         await self.ended()
 

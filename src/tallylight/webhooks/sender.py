@@ -92,7 +92,8 @@ class Sender:
                         log.error("webhooks_not_read", cause=type(error).__name__)
                     failed, wait_s = True, RECORD_INTERVAL_S
                 try:
-                    await asyncio.wait_for(self._wake.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
         finally:
