@@ -14,7 +14,7 @@ import pytest
 from support.waiting import wait_until
 from tallylight.api.app import public_app
 from tallylight.api.control import Control, open_control
-from tallylight.broadcasts.lifecycle import LEASE, Broadcast, Change, Status
+from tallylight.broadcasts.lifecycle import LEASE, Broadcast, Change, Happening, Status
 from tallylight.broadcasts.reconciler import Reconciler
 from tallylight.broadcasts.store import BroadcastStore
 from tallylight.config import Settings
@@ -166,6 +166,22 @@ async def test_a_change_of_a_row_that_is_not_as_it_was_is_not_made(stage: Stage)
     assert await stage.broadcasts.apply([late_end]) == []
     (row,) = await stage.broadcasts.newest(10)
     assert (row.status, row.epoch) == (Status.ON_AIR, 2)
+
+
+async def test_an_end_that_comes_30_seconds_late_ends_nothing(stage: Stage) -> None:
+    """The end of epoch 1 is held back while epoch 2 is on air: as the change of the row, and as the engine's word."""
+    (first,) = await stage.after(0, on_air(1))
+    held_back = Change(first, replace(first, status=Status.ENDED, end_reason="finished"), Happening.ENDED)
+    for _ in range(15):
+        (row,) = await stage.after(2, on_air(2))
+    assert stage.clock.now - first.started_at >= timedelta(seconds=30)
+    assert await stage.broadcasts.apply([held_back]) == []
+    assert await stage.after(0, gone(1)) == [row]
+    (after,) = await stage.after(2, on_air(2))
+    assert (after.id, after.status, after.epoch, after.end_reason) == (first.id, Status.ON_AIR, 2, None)
+    # The end of the epoch that is on air does count.
+    (after,) = await stage.after(2, gone(2))
+    assert after.status is Status.RECONNECTING
 
 
 async def test_a_stream_has_no_second_open_broadcast(stage: Stage) -> None:
