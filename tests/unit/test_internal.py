@@ -79,6 +79,13 @@ async def test_the_internal_token_is_private(control: Control, data: DataDirecto
     assert stat.S_IMODE(data.internal_token.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("name", ["", "..", "a/b", "%2F", "Main", "x" * 256])
+async def test_a_name_that_cannot_be_is_not_on_air(internal: httpx.AsyncClient, engine: FakeEngine, name: str) -> None:
+    engine.streams["main"] = on_air("main", tracks=[VIDEO])
+    answer = await internal.get("/internal/videoExpose", params={"stream": name})
+    assert (answer.status_code, answer.json()["code"]) == (404, "nothing_on_air")
+
+
 @pytest.mark.parametrize("path", ["/internal/health", *TOKEN_PATHS])
 async def test_the_public_listener_knows_nothing_of_it(api: httpx.AsyncClient, control: Control, path: str) -> None:
     headers = {"Authorization": f"Bearer {control.internal_token}"}

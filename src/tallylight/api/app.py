@@ -65,6 +65,7 @@ def internal_app(control: Control) -> FastAPI:
     app.include_router(internal.router)
     app.include_router(metrics.router)
     app.include_router(processors.router)
+    openapi.install(app)
     _finish(app, control, "internal")
     return app
 

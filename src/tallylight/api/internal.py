@@ -18,12 +18,13 @@ from tallylight.api.control import Control, ControlPlane
 from tallylight.api.health import HealthResponse, database_check, engine_check, worst_of
 from tallylight.api.internal_access import ProcessorsOnly
 from tallylight.api.models import InternalHealth, Producer, VideoExposeStatus
+from tallylight.api.problems import answers
 from tallylight.api.stream_report import StreamReportView, stream_report
 from tallylight.engine.client import NothingOnAirError
 from tallylight.engine.models import StreamStatus
 
 log = structlog.get_logger()
-router = APIRouter(prefix="/internal", include_in_schema=False)
+router = APIRouter(prefix="/internal")
 
 # A health check answers within 50 ms; a database that needs longer is called slow.
 DATABASE_TIMEOUT_S = 0.03
@@ -32,7 +33,12 @@ Name = Annotated[str, Path(max_length=256)]
 WantedName = Annotated[str | None, Query(max_length=256)]
 
 
-@router.get("/health", response_model=InternalHealth, response_class=HealthResponse)
+@router.get(
+    "/health",
+    response_model=InternalHealth,
+    response_class=HealthResponse,
+    responses={503: {"model": InternalHealth, "description": "A part does not work"}},
+)
 async def get_health(control: ControlPlane) -> HealthResponse:
     """Whether every part works, and every process of this server; 503 when a part does not."""
     engine = await processes.ask_engine(control.engine)
@@ -45,13 +51,25 @@ async def get_health(control: ControlPlane) -> HealthResponse:
     return HealthResponse(health.model_dump(), status_code=status)
 
 
-@router.get("/stream-status/{name_or_id}", dependencies=[InternalOnly])
+@router.get(
+    "/stream-status/{name_or_id}",
+    dependencies=[InternalOnly],
+    responses=answers("token_missing", "token_wrong", "stream_unknown", "engine_away"),
+)
 async def get_stream_status(name_or_id: Name, control: ControlPlane) -> StreamReportView:
     """One stream, by its name or a broadcast's id: every link of its chain, who is connected, what is broken."""
     return await stream_report(control, name_or_id)
 
 
-@router.get("/videoExpose", dependencies=[ProcessorsOnly], response_model=None)
+@router.get(
+    "/videoExpose",
+    dependencies=[ProcessorsOnly],
+    response_model=None,
+    responses={
+        200: {"model": VideoExposeStatus, "content": {"video/mp4": {}}},
+        **answers("token_missing", "token_wrong", "nothing_on_air", "engine_away"),
+    },
+)
 async def video_expose(
     control: ControlPlane, stream: WantedName = None, accept: Annotated[str, Header()] = "*/*"
 ) -> StreamingResponse | VideoExposeStatus:

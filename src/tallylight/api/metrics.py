@@ -4,17 +4,19 @@ import asyncio
 import time
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
 
 from tallylight.api.auth import InternalOnly
 from tallylight.api.control import Control, ControlPlane
+from tallylight.api.problems import answers
 from tallylight.telemetry.metrics import DatabaseFacts, Facts, families, text
 
-router = APIRouter(include_in_schema=False, dependencies=[InternalOnly])
+router = APIRouter(dependencies=[InternalOnly])
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse, responses=answers("token_missing", "token_wrong"))
 async def get_metrics(control: ControlPlane) -> Response:
     """Everything that is counted and measured; what belongs to the engine is at most 2 s old."""
     collected = families(await _facts(control))

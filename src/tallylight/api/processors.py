@@ -6,9 +6,12 @@ from fastapi import APIRouter, Path, status
 
 from tallylight.api.control import ControlPlane
 from tallylight.api.internal_access import ProcessorsOnly
+from tallylight.api.problems import answers
 from tallylight.diagnosis.processors import PROCESSOR_ID_PATTERN, ProcessorLedger
 
-router = APIRouter(prefix="/internal/processors", include_in_schema=False, dependencies=[ProcessorsOnly])
+router = APIRouter(
+    prefix="/internal/processors", dependencies=[ProcessorsOnly], responses=answers("token_missing", "token_wrong")
+)
 
 ProcessorId = Annotated[str, Path(pattern=PROCESSOR_ID_PATTERN)]
 

@@ -1,5 +1,6 @@
 """Requests to the engine over its Unix socket."""
 
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar
@@ -8,6 +9,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from tallylight.config import STREAM_NAME_PATTERN
 from tallylight.engine.models import (
     EngineHealth,
     EngineProblem,
@@ -26,6 +28,8 @@ REQUEST_TIMEOUT_S = 1.0
 POLICY_TIMEOUT_S = 5.0
 # The engine closes publishers that stay silent for half of this, and the tap with them.
 TAP_SILENCE_TIMEOUT_S = 30.0
+
+_STREAM_NAME = re.compile(STREAM_NAME_PATTERN)
 
 # What the publisher is told, and the reason of its broadcast's end.
 CutReason = Literal["removed", "key_rotated"]
@@ -88,7 +92,9 @@ class EngineClient:
         return {stream.name: stream for stream in answer.streams}
 
     async def stream(self, name: str) -> StreamStatus | None:
-        """One stream, or None when the engine has never seen it."""
+        """One stream, or None when the engine has never seen it. Any text may be asked for."""
+        if not _STREAM_NAME.fullmatch(name):
+            return None  # an empty one would ask for all streams
         response = await self._request("GET", f"/v1/streams/{quote(name, safe='')}")
         if response.status_code == httpx.codes.NOT_FOUND:
             return None
