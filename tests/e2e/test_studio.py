@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from support import hls_rules
 from support.browser import CAMERA_FRAMES, WatchPage, go_live, open_page
@@ -51,7 +51,7 @@ async def test_wrong_key_is_said_in_words(server: Server, browser: Browser) -> N
         await studio.page.locator("#publisher-message").wait_for(timeout=5_000)
         assert "key" in (await studio.page.locator("#publisher-message").inner_text()).lower()
         assert (await server.stream(STREAM))["status"] == "OFF_AIR"
-        assert await studio.page.locator("#go-live").is_enabled()
+        await expect(studio.page.locator("#go-live")).to_be_enabled()
 
 
 async def _assert_shows_the_camera(watch: WatchPage) -> None:

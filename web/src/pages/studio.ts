@@ -126,10 +126,11 @@ export class StudioPage extends LightElement {
   }
 
   #mainButton(): TemplateResult {
+    const { changing } = this.#sending;
     if (this.#sending.active) {
-      return html`<button class="button live big" id="end-broadcast" @click=${() => void this.#sending.stop()}>${icon(Square, 18)} End broadcast</button>`;
+      return html`<button class="button live big" id="end-broadcast" ?disabled=${changing} @click=${() => void this.#sending.stop()}>${icon(Square, 18)} End broadcast</button>`;
     }
-    const disabled = this.#capture.opening || !this.#capture.secure;
+    const disabled = changing || this.#capture.opening || !this.#capture.secure;
     return html`<button class="button live big" id="go-live" ?disabled=${disabled} @click=${() => void this.#goLive()}>
       ${icon(Radio, 18)} ${this.#elsewhere ? "Take over" : "Go live"}
     </button>`;

@@ -9,6 +9,8 @@ import type { Content } from "./capture_controller";
 
 /** Charts get one point a second: a minute of them fits. */
 const SAMPLE_MS = 1000;
+/** Go live and End broadcast stand in the same place: the second click of a double click (500 ms at most) is for neither. */
+const SETTLE_MS = 700;
 
 /** The last minute, one value a second; null where nothing measures it. */
 export interface Series {
@@ -52,8 +54,11 @@ export class SendingController implements ReactiveController {
   series: Series = emptySeries();
   /** The key of the newest attempt. */
   key = "";
+  /** Not the moment to ask for anything: the broadcast is ending, or began or ended just now. */
+  changing = false;
   #publisher: WhipPublisher | null = null;
   #limitedSinceMs: number | null = null;
+  #settled: ReturnType<typeof setTimeout> | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
 
   readonly #onUnload = (event: BeforeUnloadEvent): void => {
@@ -76,6 +81,7 @@ export class SendingController implements ReactiveController {
 
   hostDisconnected(): void {
     clearInterval(this.#timer);
+    clearTimeout(this.#settled);
     window.removeEventListener("beforeunload", this.#onUnload);
     window.removeEventListener("pagehide", this.#onLeave);
     void this.#publisher?.stop();
@@ -112,8 +118,9 @@ export class SendingController implements ReactiveController {
   }
 
   async stop(): Promise<void> {
-    const publisher = this.#publisher;
-    await publisher?.stop();
+    if (!this.active) return;
+    this.#change();
+    await this.#publisher?.stop();
     this.resetMeasurements();
   }
 
@@ -151,11 +158,27 @@ export class SendingController implements ReactiveController {
 
   #onState(publisher: WhipPublisher, state: PublisherState, trouble: Trouble | null): void {
     if (publisher !== this.#publisher) return;
+    const wasActive = this.active;
     this.state = state;
     this.trouble = trouble;
     if (!this.active) this.#publisher = null;
+    if (this.active !== wasActive) this.#settle();
     this.listeners.onState(state);
     this.host.requestUpdate();
+  }
+
+  #change(): void {
+    clearTimeout(this.#settled);
+    this.changing = true;
+    this.host.requestUpdate();
+  }
+
+  #settle(): void {
+    this.#change();
+    this.#settled = setTimeout(() => {
+      this.changing = false;
+      this.host.requestUpdate();
+    }, SETTLE_MS);
   }
 
   /** Once a second: what this page sends, or else what the server says of another encoder. */
