@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { newPassword } from "../src/api/accounts";
+import { type Account, newPassword } from "../src/api/accounts";
+import type { Role } from "../src/api/session";
 import { attemptText, deliveryText } from "../src/api/webhook_words";
 import type { Delivery } from "../src/api/webhooks";
+import { ownerChange, ownerField } from "../src/pages/dashboard/streams";
 
 const attempt = { at: "2026-11-25T00:00:00Z", status_code: 500, error: null, duration_ms: 41 };
 const delivery = (changes: Partial<Delivery>): Delivery => ({
@@ -43,5 +45,32 @@ describe("a password nobody has to think of", () => {
     expect(made.size).toBe(50);
     for (const password of made) expect(password).toMatch(/^[a-zA-Z34679]{20}$/);
     expect([...made].join("")).not.toMatch(/[lIO01]/);
+  });
+});
+
+describe("the owner of a stream", () => {
+  const stream = (owner: string | null) =>
+    ({ name: "main", status: "OFF_AIR", stream_type: null, started_at: null, uptime_s: null, owner }) as const;
+  const account = (name: string, role: Role): Account => ({
+    name,
+    role,
+    created_at: "2026-11-25T00:00:00Z",
+    last_seen_at: null,
+    disabled: false,
+  });
+  const owners = (accounts: Account[]) => ownerField(stream("maria"), accounts).choices?.map(({ value }) => value);
+
+  it("is among the choices, whatever is known of the accounts", () => {
+    expect(owners([])).toEqual(["", "maria"]);
+    expect(owners([account("ada", "admin"), account("eve", "viewer")])).toEqual(["", "maria", "ada"]);
+    expect(owners([account("ada", "admin"), account("maria", "viewer")])).toEqual(["", "ada", "maria"]);
+    expect(ownerField(stream("maria"), []).value).toBe("maria");
+  });
+
+  it("is only told to the server when it changes", () => {
+    expect(ownerChange(stream("maria"), "maria")).toEqual({});
+    expect(ownerChange(stream(null), "")).toEqual({});
+    expect(ownerChange(stream("maria"), "")).toEqual({ owner: null });
+    expect(ownerChange(stream(null), "ada")).toEqual({ owner: "ada" });
   });
 });

@@ -40,6 +40,9 @@ export interface NewStream {
   visibility: Visibility;
 }
 
+/** What is left out stays; `owner` is for administrators, null for nobody's. */
+export type StreamChanges = Partial<Omit<NewStream, "name"> & { owner: string | null }>;
+
 export interface Broadcast {
   id: string;
   status: "ON_AIR" | "RECONNECTING" | "ENDED";
@@ -63,7 +66,7 @@ export function createStream(wanted: NewStream): Promise<StreamWithKey> {
   return request<StreamWithKey>("POST", "/api/streams", wanted);
 }
 
-export function changeStream(name: string, changes: Partial<Omit<NewStream, "name">>): Promise<void> {
+export function changeStream(name: string, changes: StreamChanges): Promise<void> {
   return request("PATCH", path(name), changes);
 }
 

@@ -1,4 +1,5 @@
-import { changeStream, createStream, type OwnStream, type Visibility } from "../api/streams";
+import { changeStream, createStream, type OwnStream } from "../api/streams";
+import type { StreamStatus, Visibility } from "../api/types";
 import { askForm, type FormField, type FormValues } from "../components/form_dialog";
 
 /** Same bounds as the server's: names are part of addresses, files and logs. */
@@ -12,7 +13,8 @@ const VISIBILITIES: { value: Visibility; label: string }[] = [
   { value: "private", label: "Accounts that may, and links with a token" },
 ];
 
-const NAME: FormField = {
+/** What a new stream is called. */
+export const NAME_FIELD: FormField = {
   name: "name",
   label: "Name",
   kind: "text",
@@ -22,7 +24,8 @@ const NAME: FormField = {
   help: "Part of its address, and stays as it is: small letters, digits, - and _.",
 };
 
-function fields(stream: OwnStream | null): FormField[] {
+/** What people read about a stream, and who can watch it; empty for a new one. */
+export function aboutFields(stream: StreamStatus | null): FormField[] {
   return [
     { name: "title", label: "Title", kind: "text", maxLength: TITLE_MAX, value: stream?.title ?? "" },
     {
@@ -42,7 +45,8 @@ function fields(stream: OwnStream | null): FormField[] {
   ];
 }
 
-function aboutOf(values: FormValues): { title: string; description: string; visibility: Visibility } {
+/** The values of `aboutFields`. */
+export function aboutOf(values: FormValues): { title: string; description: string; visibility: Visibility } {
   return {
     title: values.text("title").trim(),
     description: values.text("description").trim(),
@@ -56,7 +60,7 @@ export async function askNewStream(): Promise<{ name: string; key: string } | nu
   await askForm({
     title: "New stream",
     text: "A stream is an address where people watch you, again and again.",
-    fields: [NAME, ...fields(null)],
+    fields: [NAME_FIELD, ...aboutFields(null)],
     submit: "Create stream",
     action: async (values) => {
       made = await createStream({ name: values.text("name").trim(), ...aboutOf(values) });
@@ -69,7 +73,7 @@ export async function askNewStream(): Promise<{ name: string; key: string } | nu
 export function askChanges(stream: OwnStream): Promise<boolean> {
   return askForm({
     title: `Edit ${stream.name}`,
-    fields: fields(stream),
+    fields: aboutFields(stream),
     submit: "Save",
     action: (values) => changeStream(stream.name, aboutOf(values)),
   });

@@ -4,22 +4,15 @@ import { Plus } from "lucide";
 import { type Account, fetchAccounts } from "../../api/accounts";
 import { fetchServerConfig, rtmpServer } from "../../api/server_config";
 import { request } from "../../api/session";
-import { createStream, endPublisher, rotateKey, type StreamWithKey } from "../../api/streams";
-import type { StreamStatus, Visibility } from "../../api/types";
+import { changeStream, createStream, endPublisher, rotateKey, type StreamWithKey } from "../../api/streams";
+import type { StreamStatus } from "../../api/types";
 import { element } from "../../components/element";
-import { askForm, type FormChoice, type FormField } from "../../components/form_dialog";
+import { askForm, type FormField } from "../../components/form_dialog";
 import { icon } from "../../components/icon";
 import { visibilityMark } from "../../components/visibility";
 import { ago } from "../../format";
+import { aboutFields, aboutOf, NAME_FIELD } from "../../studio/stream_form";
 import { action, Section } from "./section";
-
-const VISIBILITIES: FormChoice[] = [
-  { value: "public", label: "Public: listed, everybody may watch" },
-  { value: "unlisted", label: "Unlisted: everybody with the address may watch" },
-  { value: "private", label: "Private: accounts that may, and links with a token" },
-];
-const TITLE_LENGTH = 200;
-const DESCRIPTION_LENGTH = 2000;
 
 const path = (name: string, tail = ""): string => `/api/streams/${encodeURIComponent(name)}${tail}`;
 
@@ -74,25 +67,10 @@ export class StreamsSection extends Section<StreamStatus> {
   async #create(): Promise<void> {
     await askForm({
       title: "New stream",
-      fields: [
-        {
-          name: "name",
-          label: "Name",
-          kind: "text",
-          required: true,
-          maxLength: 64,
-          help: "Part of its address: letters, digits, dots, dashes and underscores.",
-        },
-        ...fieldsOf(null),
-      ],
+      fields: [NAME_FIELD, ...aboutFields(null)],
       submit: "Make stream",
       action: async (values) => {
-        const stream = await createStream({
-          name: values.text("name").trim(),
-          title: values.text("title"),
-          description: values.text("description"),
-          visibility: values.text("visibility") as Visibility,
-        });
+        const stream = await createStream({ name: values.text("name").trim(), ...aboutOf(values) });
         await this.#show(stream, "Stream made");
       },
     });
@@ -103,15 +81,10 @@ export class StreamsSection extends Section<StreamStatus> {
     const accounts = await fetchAccounts().catch((): Account[] => []);
     await askForm({
       title: `Edit ${stream.name}`,
-      fields: [...fieldsOf(stream), ownerField(stream, accounts)],
+      fields: [...aboutFields(stream), ownerField(stream, accounts)],
       submit: "Save",
       action: (values) =>
-        request("PATCH", path(stream.name), {
-          title: values.text("title"),
-          description: values.text("description"),
-          visibility: values.text("visibility"),
-          owner: values.text("owner") || null,
-        }),
+        changeStream(stream.name, { ...aboutOf(values), ...ownerChange(stream, values.text("owner")) }),
     });
     this.refresh();
   }
@@ -162,37 +135,23 @@ export class StreamsSection extends Section<StreamStatus> {
   }
 }
 
-function fieldsOf(stream: StreamStatus | null): FormField[] {
-  return [
-    { name: "title", label: "Title", kind: "text", maxLength: TITLE_LENGTH, value: stream?.title ?? "" },
-    {
-      name: "description",
-      label: "Description",
-      kind: "textarea",
-      maxLength: DESCRIPTION_LENGTH,
-      value: stream?.description ?? "",
-    },
-    {
-      name: "visibility",
-      label: "Who may watch",
-      kind: "select",
-      choices: VISIBILITIES,
-      value: stream?.visibility ?? "public",
-    },
-  ];
-}
-
-function ownerField(stream: StreamStatus, accounts: readonly Account[]): FormField {
-  const owners = accounts.filter((account) => account.role !== "viewer" || account.name === stream.owner);
+/** Whom the stream can belong to. Its present owner is always among them, also when the accounts are not known. Pure. */
+export function ownerField(stream: StreamStatus, accounts: readonly Account[]): FormField {
+  const owner = stream.owner ?? "";
+  const owners = accounts.filter(({ name, role }) => role !== "viewer" || name === owner);
+  const choices = owners.map(({ name, role }) => ({ value: name, label: `${name} (${role})` }));
+  if (owner !== "" && !choices.some(({ value }) => value === owner)) choices.unshift({ value: owner, label: owner });
   return {
     name: "owner",
     label: "Owner",
     kind: "select",
     help: "A streamer changes and sends to their own streams only.",
-    value: stream.owner ?? "",
-    choices: [
-      { value: "", label: "Nobody" },
-      ...owners.map(({ name, role }) => ({ value: name, label: `${name} (${role})` })),
-    ],
+    value: owner,
+    choices: [{ value: "", label: "Nobody" }, ...choices],
   };
+}
+
+/** The new owner, and nothing when it stays: somebody else may have changed it meanwhile. Pure. */
+export function ownerChange(stream: StreamStatus, chosen: string): { owner?: string | null } {
+  return chosen === (stream.owner ?? "") ? {} : { owner: chosen || null };
 }
