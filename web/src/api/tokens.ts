@@ -35,8 +35,10 @@ export async function fetchTokens(): Promise<ApiToken[]> {
 }
 
 /** The token itself is in this answer and nowhere else. */
-export async function createToken(wanted: NewToken): Promise<string> {
-  return (await request<{ token: string }>("POST", "/api/tokens", wanted)).token;
+export type FreshToken = ApiToken & { token: string };
+
+export function createToken(wanted: NewToken): Promise<FreshToken> {
+  return request<FreshToken>("POST", "/api/tokens", wanted);
 }
 
 export function revokeToken(id: string): Promise<void> {

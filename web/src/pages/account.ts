@@ -2,7 +2,15 @@ import { html, nothing, type TemplateResult } from "lit";
 import { state } from "lit/decorators.js";
 import { LogOut, Plus, Trash2 } from "lucide";
 import { fetchSession, signInAddress, type User } from "../api/session";
-import { type ApiToken, changePassword, createToken, fetchTokens, revokeToken, scopesFor } from "../api/tokens";
+import {
+  type ApiToken,
+  changePassword,
+  createToken,
+  type FreshToken,
+  fetchTokens,
+  revokeToken,
+  scopesFor,
+} from "../api/tokens";
 import "../components/copy_field";
 import { element } from "../components/element";
 import { askForm } from "../components/form_dialog";
@@ -36,7 +44,7 @@ const ROLES = {
 export class AccountPage extends LightElement {
   @state() private user: User | null = null;
   @state() private tokens: ApiToken[] | null = null;
-  @state() private fresh: { name: string; token: string } | null = null;
+  @state() private fresh: FreshToken | null = null;
   @state() private problem: string | null = null;
   @state() private passwordProblem: string | null = null;
   @state() private passwordChanged = false;
@@ -106,7 +114,7 @@ export class AccountPage extends LightElement {
     </section>`;
   }
 
-  #freshToken({ name, token }: { name: string; token: string }): TemplateResult {
+  #freshToken({ name, token }: FreshToken): TemplateResult {
     return html`<div class="notice" role="status" id="new-token">
       <tally-lamp state="ok"></tally-lamp>
       <div class="grow">
@@ -142,22 +150,22 @@ export class AccountPage extends LightElement {
         const name = values.text("name").trim();
         const days = Number(values.text("days"));
         const wanted = { name, scopes: values.chosen("scopes") };
-        const token = await createToken(days > 0 ? { ...wanted, expires_in_days: days } : wanted);
-        this.fresh = { name, token };
+        this.fresh = await createToken(days > 0 ? { ...wanted, expires_in_days: days } : wanted);
       },
     });
     await this.#reload();
   }
 
   async #revoke(token: ApiToken): Promise<void> {
-    await askForm({
+    const revoked = await askForm({
       title: `Revoke ${token.name}?`,
       text: "Programs that use it are refused from now on. This cannot be taken back.",
       submit: "Revoke",
       danger: true,
       action: () => revokeToken(token.id),
     });
-    if (this.fresh?.name === token.name) this.fresh = null;
+    // Two tokens may have one name.
+    if (revoked && this.fresh?.id === token.id) this.fresh = null;
     await this.#reload();
   }
 
