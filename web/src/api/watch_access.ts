@@ -13,6 +13,8 @@ export interface Admitted {
   unknown: boolean;
   /** When the token has to be replaced, RFC 3339; null when the visitor brought it or needs none. */
   expiresAt: string | null;
+  /** The visitor may have a token of their own, and it did not come: what was known before holds until it does. */
+  unanswered: boolean;
 }
 
 export interface Refused {
@@ -23,6 +25,10 @@ export interface Refused {
 
 export type Access = Admitted | Refused;
 
+/** A token is replaced when this share of its life is over, so that a slow answer does not matter. */
+const RENEW_AT = 0.8;
+/** A control plane that restarts is back within seconds; there is no hurry, because the picture goes on. */
+const ASK_AGAIN_MS = 30_000;
 /** Longest wait for the engine's word on a token; without it the player finds out by itself. */
 const PROBE_TIMEOUT_MS = 3000;
 
@@ -35,20 +41,43 @@ interface PlaybackToken {
 /**
  * The way in for this visitor: the token from the address, one of their account, or none for a public stream.
  *
- * A control plane that does not answer keeps nobody out: the engine decides alone.
+ * A control plane that does not answer keeps nobody out: the engine decides alone, and who is in stays.
+ *
+ * @param present the way in so far; null at first.
  */
-export async function findAccess(name: string, givenToken: string | null): Promise<Access> {
+export async function findAccess(
+  name: string,
+  givenToken: string | null,
+  present: Admitted | null = null,
+): Promise<Access> {
   const found = await fetchStream(name);
   const about = found === "unknown" ? null : found;
-  const admitted: Admitted = { kind: "admitted", about, token: null, unknown: false, expiresAt: null };
+  const admitted: Admitted = {
+    kind: "admitted",
+    about,
+    token: null,
+    unknown: false,
+    expiresAt: null,
+    unanswered: false,
+  };
   if (about && about.visibility !== "private") return admitted;
+  const presentToken = present?.token ?? givenToken;
   if (about?.may?.watch) {
     const own = await ownToken(name);
     if (own) return { ...admitted, token: own.token, expiresAt: own.expires_at };
+    return { ...admitted, token: presentToken, unanswered: true };
   }
+  if (found === null && presentToken !== givenToken) return { ...admitted, token: presentToken, unanswered: true };
   const code = found === null && givenToken === null ? null : await refusalOf(name, givenToken);
   if (code !== null) return { kind: "refused", code, user: await fetchSession().catch(() => null) };
   return { ...admitted, token: givenToken, unknown: found === "unknown" && givenToken === null };
+}
+
+/** Milliseconds until the way in has to be found anew; null when it stays as it is. Pure. */
+export function renewAfterMs({ unanswered, expiresAt }: Admitted, nowMs: number): number | null {
+  if (unanswered) return ASK_AGAIN_MS;
+  const leftMs = expiresAt === null ? 0 : Date.parse(expiresAt) - nowMs;
+  return leftMs > 0 ? leftMs * RENEW_AT : null;
 }
 
 /** A token in the visitor's own name; null when the control plane does not answer. */

@@ -4,7 +4,7 @@ import { Lock, SlidersHorizontal } from "lucide";
 import { signInAddress } from "../api/session";
 import { fetchStream } from "../api/stream_list";
 import type { StreamStatus } from "../api/types";
-import { type Access, findAccess, type Refused, refusalWords, takeToken } from "../api/watch_access";
+import { type Access, findAccess, type Refused, refusalWords, renewAfterMs, takeToken } from "../api/watch_access";
 import { element } from "../components/element";
 import { siteHeader } from "../components/header";
 import { icon } from "../components/icon";
@@ -22,8 +22,6 @@ import "./watch_share";
 const EXPLAIN_AFTER_MS = 3000;
 /** A way in that was refused later (revoked, expired) is looked for again, no more often than this. */
 const ASK_AGAIN_MS = 10_000;
-/** A token is replaced when this share of its life is over, so that a slow answer does not matter. */
-const RENEW_AT = 0.8;
 
 /** Stream name of `/watch/NAME`; in development `?stream=NAME` does as well. */
 export function streamFromLocation(path: string, search: string): string {
@@ -81,20 +79,17 @@ export class WatchPage extends LightElement {
   /** Finds the way in; what is playing goes on meanwhile. */
   async #enter(): Promise<void> {
     this.#askedAtMs = Date.now();
-    const access = await findAccess(this.#stream, this.#givenToken);
+    const present = this.access?.kind === "admitted" ? this.access : null;
+    const access = await findAccess(this.#stream, this.#givenToken, present);
     this.access = access;
     if (access.kind === "refused") this.facts = null;
     else {
       this.about = access.about ?? this.about;
-      this.#renewBefore(access.expiresAt);
+      clearTimeout(this.#renewal);
+      const waitMs = renewAfterMs(access, Date.now());
+      if (waitMs !== null) this.#renewal = setTimeout(() => void this.#enter(), waitMs);
     }
     this.#nameTab();
-  }
-
-  #renewBefore(expiresAt: string | null): void {
-    clearTimeout(this.#renewal);
-    const leftMs = expiresAt === null ? 0 : Date.parse(expiresAt) - Date.now();
-    if (leftMs > 0) this.#renewal = setTimeout(() => void this.#enter(), leftMs * RENEW_AT);
   }
 
   /** Title and description; asked again for each broadcast, they may have been changed in between. */
