@@ -29,7 +29,7 @@ async def _shown_once(page: Page, label: str) -> str:
 
 
 async def test_the_life_of_a_stream(site: Server, administrator: Administrator, browser: Browser) -> None:
-    """Made, sent to with the key shown once, cut by a new key, deleted."""
+    """Made, sent to with the key shown once, cut by a new key, deleted; the keyboard stays where it was."""
     async with visit(browser, administrator, site.page("/dashboard#streams"), "admin") as seen:
         page = seen.page
         await page.click("#new-stream")
@@ -44,6 +44,7 @@ async def test_the_life_of_a_stream(site: Server, administrator: Administrator, 
             await row.get_by_role("button", name="New key").click()
             await page.get_by_role("button", name="Make a new key").click()
             await site.wait_off_air("made-here", CUT_WITHIN_S)
+            await expect(row.get_by_role("button", name="New key")).to_be_focused()
         # The new key is hidden until asked for, like the one before.
         assert await _shown_once(page, "Stream key") != key
         await row.get_by_role("button", name="Delete").click()

@@ -52,7 +52,7 @@ export function askForm(request: FormRequest): Promise<boolean> {
   const dialog = new FormDialog();
   dialog.request = request;
   document.body.append(dialog);
-  return dialog.answer.finally(() => dialog.remove());
+  return dialog.answer.finally(() => dialog.leave());
 }
 
 @element("tl-form-dialog")
@@ -69,17 +69,30 @@ export class FormDialog extends LightElement {
     this.querySelector("dialog")?.showModal();
   }
 
+  /** Closed before it goes: only then does the focus return to where it was. */
+  leave(): void {
+    this.querySelector("dialog")?.close();
+    this.remove();
+  }
+
   override render(): TemplateResult {
     const { request } = this;
     if (!request) return html``;
-    return html`<dialog class="form-dialog" aria-labelledby="form-title" @close=${() => this.#resolve(false)}>
+    // Chromium lets the second Escape through whatever `cancel` says, but not past `closedby`.
+    return html`<dialog
+      class="form-dialog"
+      aria-labelledby="form-title"
+      closedby=${this.busy ? "none" : "closerequest"}
+      @cancel=${(event: Event) => this.busy && event.preventDefault()}
+      @close=${() => this.#resolve(false)}
+    >
       <form method="dialog" @submit=${this.#submit}>
         <h2 id="form-title">${request.title}</h2>
         ${request.text ? html`<p>${request.text}</p>` : nothing}
         ${(request.fields ?? []).map((field) => this.#field(field))}
         <p class="problem" role="alert">${this.problem}</p>
         <div class="form-actions">
-          <button class="button" type="button" @click=${() => this.#resolve(false)}>Cancel</button>
+          <button class="button" type="button" ?disabled=${this.busy} @click=${() => this.#resolve(false)}>Cancel</button>
           <button class="button ${request.danger ? "danger" : "primary"}" type="submit" ?disabled=${this.busy}>${request.submit}</button>
         </div>
       </form>
