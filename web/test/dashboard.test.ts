@@ -9,6 +9,7 @@ import {
   type Samples,
 } from "../src/api/dashboard";
 import { readEvent } from "../src/api/events_tail";
+import { sectionFrom } from "../src/pages/dashboard";
 import {
   fieldsText,
   isTrouble,
@@ -132,5 +133,14 @@ describe("events", () => {
     expect(matches(event, { ...nothing, name: "publish_ended" })).toBe(true);
     expect(fieldsText({ ...event.fields, list: [1] })).toBe("reason stalled · list [1]");
     expect(["media_stalled", "publish_started"].map(isTrouble)).toEqual([true, false]);
+  });
+});
+
+describe("the section in the address", () => {
+  it("is none where the address names a place on the page", () => {
+    expect(sectionFrom("#accounts")).toBe("accounts");
+    expect(sectionFrom("")).toBe("now");
+    expect(sectionFrom("#main")).toBeNull();
+    expect(sectionFrom("#toString")).toBeNull();
   });
 });

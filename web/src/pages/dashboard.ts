@@ -20,10 +20,11 @@ import "./dashboard/webhooks";
 const SECTIONS = { now: "Now", streams: "Streams", accounts: "Accounts", webhooks: "Webhooks" };
 type SectionName = keyof typeof SECTIONS;
 
-/** The section in an address: "#accounts". Pure. */
-export function sectionFrom(hash: string): SectionName {
+/** The section in an address: "#accounts"; null for places on the page, such as the target of "Skip to content". Pure. */
+export function sectionFrom(hash: string): SectionName | null {
   const name = hash.replace(/^#/, "");
-  return name in SECTIONS ? (name as SectionName) : "now";
+  if (name === "") return "now";
+  return Object.hasOwn(SECTIONS, name) ? (name as SectionName) : null;
 }
 
 /** The operator's page: which link broke and what to do, what the server carries, and what there is to administer. */
@@ -32,14 +33,14 @@ export class DashboardPage extends LightElement {
   /** Undefined until the server has said who this is. */
   @state() private user: User | null | undefined;
   @state() private dashboard: Dashboard | null = null;
-  @state() private section = sectionFrom(location.hash);
+  @state() private section = sectionFrom(location.hash) ?? "now";
   @state() private lost = false;
   @state() private refusal = "";
   #answeredAtMs = Date.now();
   #feed: DashboardFeed | null = null;
   #clock: ReturnType<typeof setInterval> | undefined;
   readonly #onHash = (): void => {
-    this.section = sectionFrom(location.hash);
+    this.section = sectionFrom(location.hash) ?? this.section;
   };
 
   override connectedCallback(): void {
