@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   type LinkLamp,
   type LinkState,
+  leavesGap,
   mergeSamples,
   NO_SAMPLES,
   type RunningStream,
@@ -48,6 +49,14 @@ describe("samples", () => {
     expect(joined.cpu_percent).toEqual([2, 4, 6, 8]);
     expect(mergeSamples(NO_SAMPLES, samples([2])).at).toEqual([2]);
     expect(mergeSamples(samples([2]), NO_SAMPLES).at).toEqual([2]);
+  });
+
+  it("with others missing between them are told", () => {
+    expect(leavesGap(samples([2, 4]), samples([6]))).toBe(false);
+    expect(leavesGap(samples([2, 4]), samples([4, 10]))).toBe(false);
+    expect(leavesGap(samples([2, 4]), samples([60]))).toBe(true);
+    expect(leavesGap(samples([2, 4]), samples([4]))).toBe(false);
+    expect(leavesGap(NO_SAMPLES, samples([60]))).toBe(false);
   });
 
   it("older than ten minutes are let go", () => {

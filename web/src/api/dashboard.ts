@@ -113,6 +113,13 @@ export function readDashboard(value: unknown): Dashboard | null {
   };
 }
 
+/** Whether there must have been samples between these. Pure. */
+export function leavesGap(before: Samples, added: Samples): boolean {
+  const last = before.at.at(-1);
+  const next = added.at.find((at) => last !== undefined && at > last);
+  return last !== undefined && next !== undefined && next - last > GAP_S;
+}
+
 /** Both in one list without repeats, and nothing older than the window before the newest. Pure. */
 export function mergeSamples(before: Samples, added: Samples): Samples {
   const last = before.at.at(-1) ?? Number.NEGATIVE_INFINITY;
@@ -127,8 +134,11 @@ export function mergeSamples(before: Samples, added: Samples): Samples {
 }
 
 const LIVE_URL = "/api/dashboard/live";
-/** The server sends every 2 s. */
-const SILENCE_MS = 8000;
+/** The server takes and sends a sample this often. */
+const INTERVAL_S = 2;
+/** A sample may be late; when so much time lies between two, there were others. */
+const GAP_S = 3 * INTERVAL_S;
+const SILENCE_MS = 4000 * INTERVAL_S;
 const REOPEN_BASE_MS = 500;
 const REOPEN_CAP_MS = 5000;
 
@@ -156,7 +166,11 @@ export class DashboardFeed {
       url: () => LIVE_URL,
       event: "dashboard",
       parse: (data) => readDashboard(parseJson(data)),
-      onValue: (dashboard) => this.#take(dashboard, mergeSamples(this.#samples, dashboard.samples)),
+      onValue: (dashboard) => {
+        // While the page is hidden the connection rests: it was not lost, and samples are missing all the same.
+        if (leavesGap(this.#samples, dashboard.samples)) this.#gap = true;
+        this.#take(dashboard, mergeSamples(this.#samples, dashboard.samples));
+      },
       onLost: () => {
         this.#gap = true;
         handlers.onLost();
