@@ -13,8 +13,10 @@ export interface EventStreamOptions<Value> {
   /** The value in an event's data, or null when it is not one: a proxy may answer anything. */
   parse(data: unknown): Value | null;
   onValue(value: Value): void;
-  /** Called once when the connection is lost; the next `onValue` means it is back. */
+  /** Called once when the connection is lost; the next `onValue` means it is back, or `onOpen` where `silenceMs` is null. */
   onLost(): void;
+  /** The server has taken the connection. */
+  onOpen?(): void;
   /** The server answered 401 or 403: this visitor may not read these events. */
   onRefused?(problem: Problem): void;
   /** No event for this long: the connection is dead, open it anew. Null where nothing may come for a long time. */
@@ -76,11 +78,15 @@ export class EventStream<Value> {
     const source = new EventSource(this.options.url());
     this.#source = source;
     this.#expectEvent();
+    source.addEventListener("open", () => {
+      // Where events are bound to come, they prove more: what lets everybody in and then breaks off is no server yet.
+      if (this.options.silenceMs === null) this.#onProof();
+      this.options.onOpen?.();
+    });
     source.addEventListener(this.options.event, (event: MessageEvent) => {
       const value = this.options.parse(event.data);
       if (value === null) return;
-      this.#failures = 0;
-      this.#lost = false;
+      this.#onProof();
       this.#expectEvent();
       this.options.onValue(value);
     });
@@ -89,6 +95,12 @@ export class EventStream<Value> {
       if (source.readyState === EventSource.CLOSED && this.options.onRefused) void this.#askWhy();
       this.#reopen();
     });
+  }
+
+  /** The connection works. */
+  #onProof(): void {
+    this.#failures = 0;
+    this.#lost = false;
   }
 
   #expectEvent(): void {

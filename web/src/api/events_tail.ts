@@ -34,6 +34,7 @@ export function readEvent(data: unknown): ServerEvent | null {
 export interface EventsTailHandlers {
   /** New ones, oldest first. */
   onEvents(events: ServerEvent[]): void;
+  onOpen(): void;
   onLost(): void;
 }
 
@@ -51,6 +52,7 @@ export class EventsTail {
       event: "event",
       parse: readEvent,
       onValue: (event) => this.#gather(event),
+      onOpen: () => handlers.onOpen(),
       onLost: () => handlers.onLost(),
       // Between events come comments only, which EventSource does not tell.
       silenceMs: null,

@@ -28,8 +28,10 @@ export class Events extends LightElement {
     super.connectedCallback();
     this.#tail = new EventsTail({
       onEvents: (events) => {
-        this.lost = false;
         this.events = [...[...events].reverse(), ...this.events].slice(0, EVENTS_KEPT);
+      },
+      onOpen: () => {
+        this.lost = false;
       },
       onLost: () => {
         this.lost = true;
