@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  type Cause,
   type LinkLamp,
   type LinkState,
   leavesGap,
@@ -19,6 +20,7 @@ import {
   sortStreams,
   streamLamp,
   summary,
+  summaryState,
   worstFirst,
 } from "../src/pages/dashboard/model";
 
@@ -112,6 +114,13 @@ describe("streams on the dashboard", () => {
     expect(summary([])).toBe("Nothing is on air, no broken link.");
     expect(summary([stream("main", [])])).toBe("1 on air, no broken link.");
     expect(summary([stream("main", [], { cause })])).toBe("1 on air. main: The token is old.");
+  });
+
+  it("are said anew for another cause, and not for other numbers in its sentence", () => {
+    const said = (changes: Partial<Cause>) => summaryState([stream("main", [], { cause: { ...cause, ...changes } })]);
+    expect(said({ sentence: "The token is 12 s old." })).toBe(said({ sentence: "The token is 13 s old." }));
+    expect(said({ code: "expose.no_answer" })).not.toBe(said({}));
+    expect(summaryState([stream("main", [])])).not.toBe(summaryState([]));
   });
 });
 

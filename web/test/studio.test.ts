@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { parseLiveState } from "../src/api/live_events";
 import { rtmpServer } from "../src/api/server_config";
+import { Announcement } from "../src/components/announcement";
 import { sparklinePoints } from "../src/components/sparkline";
 import { tallyOf } from "../src/pages/studio_tally";
 import { actionOf } from "../src/player/shortcuts";
-import { type AdviceFacts, advise } from "../src/publisher/advice";
+import { type AdviceFacts, adviceState, adviceWords, advise } from "../src/publisher/advice";
 import { captureSentence } from "../src/publisher/capture_errors";
 import { keyFromHash, parseKeys, stillGood } from "../src/publisher/keys";
 import { levelOf } from "../src/publisher/meter";
@@ -62,7 +63,7 @@ describe("tally", () => {
 describe("advice", () => {
   it("is one good line with measured values when all is well", () => {
     expect(advise(facts())).toEqual([
-      { level: "ok", title: "Viewers see you.", text: "2.48 Mb/s, 30 fps, 0.0 % lost." },
+      { code: "viewers_see_you", level: "ok", title: "Viewers see you.", text: "2.48 Mb/s, 30 fps, 0.0 % lost." },
     ]);
   });
 
@@ -227,5 +228,22 @@ describe("server events", () => {
       viewers: 0,
       tracks: [],
     });
+  });
+});
+
+describe("what screen readers say of the health", () => {
+  it("changes with what it is about, and not with its numbers", () => {
+    const region = new Announcement();
+    const say = (changes: Partial<AdviceFacts>) => {
+      const advice = advise(facts(changes));
+      return region.words(adviceState(advice), adviceWords(advice));
+    };
+    const first = say({});
+    expect(first).toContain("Viewers see you. 2.48 Mb/s");
+    expect(say({ rates: { ...rates, bitrateBps: 1_900_000 } })).toBe(first);
+    const silent = say({ silentS: 12 });
+    expect(silent).toContain("silent for 12 s");
+    expect(say({ silentS: 13 })).toBe(silent);
+    expect(say({ server: offAir(), sample: null, rates: null })).toBe("Off air.");
   });
 });

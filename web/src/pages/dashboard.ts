@@ -3,6 +3,7 @@ import { state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 import { type Dashboard, DashboardFeed } from "../api/dashboard";
 import { fetchSession, signInAddress, type User } from "../api/session";
+import { Announcement } from "../components/announcement";
 import { element } from "../components/element";
 import { siteHeader } from "../components/header";
 import "../components/lamp";
@@ -10,7 +11,7 @@ import { LightElement } from "../components/light_element";
 import { age, watching } from "../format";
 import "./dashboard/accounts";
 import "./dashboard/events";
-import { isOnAir, sortStreams, summary, totalViewers } from "./dashboard/model";
+import { isOnAir, sortStreams, summary, summaryState, totalViewers } from "./dashboard/model";
 import { processorList, processTable } from "./dashboard/parts";
 import { streamPanel } from "./dashboard/stream_panel";
 import "./dashboard/streams";
@@ -36,6 +37,7 @@ export class DashboardPage extends LightElement {
   @state() private section = sectionFrom(location.hash) ?? "now";
   @state() private lost = false;
   @state() private refusal = "";
+  readonly #announcement = new Announcement();
   #answeredAtMs = Date.now();
   #feed: DashboardFeed | null = null;
   #clock: ReturnType<typeof setInterval> | undefined;
@@ -142,7 +144,7 @@ export class DashboardPage extends LightElement {
     const now = Date.now();
     const { shown, offAir } = sortStreams(dashboard.streams);
     return html`<div class="now ${this.lost ? "stale" : ""}">
-      <p class="sr" aria-live="polite">${summary(dashboard.streams)}</p>
+      <p class="sr" aria-live="polite">${this.#announcement.words(summaryState(dashboard.streams), summary(dashboard.streams))}</p>
       ${shown.length === 0 ? html`<section class="panel quiet"><tally-lamp state="off_air">Nothing is on air</tally-lamp></section>` : nothing}
       ${repeat(
         shown,

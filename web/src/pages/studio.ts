@@ -3,6 +3,7 @@ import { state } from "lit/decorators.js";
 import { Camera, Mic, MicOff, MonitorUp, Radio, Square } from "lucide";
 import { fetchServerConfig } from "../api/server_config";
 import { endPublisher, type OwnStream, rotateKey } from "../api/streams";
+import { Announcement } from "../components/announcement";
 import { element } from "../components/element";
 import { askForm } from "../components/form_dialog";
 import { siteHeader } from "../components/header";
@@ -11,7 +12,7 @@ import "../components/lamp";
 import { LightElement } from "../components/light_element";
 import { viewerCount, watching } from "../format";
 import type { Facts } from "../player/facts";
-import { type Advice, advise } from "../publisher/advice";
+import { type Advice, adviceState, adviceWords, advise } from "../publisher/advice";
 import type { PublisherState } from "../publisher/whip";
 import { CaptureController } from "../studio/capture_controller";
 import { charts } from "../studio/charts";
@@ -33,6 +34,7 @@ export class StudioPage extends LightElement {
   @state() private keyShown = false;
   @state() private rtmpPort = 1935;
 
+  readonly #announcement = new Announcement();
   readonly #sending = new SendingController(this, {
     server: () => this.#stream.server,
     onStreamName: (name) => this.#stream.nameOfKey(name),
@@ -69,7 +71,7 @@ export class StudioPage extends LightElement {
         <div class="studio">
           <div class="studio-main">${this.#preview()}${this.#actions()}${this.#message()}${this.#charts()}</div>
           <aside class="studio-side ${this.#onAir ? "on-air" : ""}" aria-label="Stream, health and settings">
-            ${this.#streamPanel()}${healthPanel(this.#advice())}
+            ${this.#streamPanel()}${this.#health()}
             ${historyPanel(own?.last_publisher ?? null, own?.refusals ?? [], Date.now())}
             ${sourcePanel(this.#capture, (bps) => this.#sending.setMaxBitrate(bps))}
           </aside>
@@ -170,6 +172,11 @@ export class StudioPage extends LightElement {
   #charts(): TemplateResult | typeof nothing {
     const { bitrateBps, frameRate } = this.#capture.settings;
     return charts(this.#sending.series, this.#sending.active ? { bitrateBps, framesPerSecond: frameRate } : null);
+  }
+
+  #health(): TemplateResult {
+    const advice = this.#advice();
+    return healthPanel(advice, this.#announcement.words(adviceState(advice), adviceWords(advice)));
   }
 
   #advice(): Advice[] {
@@ -282,12 +289,14 @@ export class StudioPage extends LightElement {
 }
 
 const SERVER_AWAY: Advice = {
+  code: "server_away",
   level: "fail",
   title: "The server does not answer.",
   text: "This page keeps trying. If other sites work, the operator of the server can help.",
 };
 
 const NOT_YOURS_TO_WATCH: Advice = {
+  code: "not_yours_to_watch",
   level: "warn",
   title: "This stream is private.",
   text: "You can send to it with its key. To see here what viewers see, sign in with an account that may watch it.",

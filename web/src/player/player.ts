@@ -11,6 +11,7 @@ import {
   Volume2,
   VolumeX,
 } from "lucide";
+import { Announcement } from "../components/announcement";
 import { element } from "../components/element";
 import { icon } from "../components/icon";
 import "../components/lamp";
@@ -77,7 +78,7 @@ export class TallylightPlayer extends LitElement {
   #volume = loadVolume();
   #silent = true;
   #quietTimer: ReturnType<typeof setTimeout> | undefined;
-  #announced = "";
+  readonly #announcement = new Announcement();
 
   readonly #onKey = (event: KeyboardEvent): void => this.#handleKey(event);
   readonly #onFullscreen = (): void => {
@@ -218,7 +219,7 @@ export class TallylightPlayer extends LitElement {
             )
           : nothing
       }
-      <div class="sr" aria-live="polite">${this.#announcement(view)}</div>
+      <div class="sr" aria-live="polite">${this.#announced(view)}</div>
     `;
   }
 
@@ -313,14 +314,10 @@ export class TallylightPlayer extends LitElement {
   }
 
   /** Said to screen readers: the state's words once per change, not its running seconds. */
-  #announcement(view: View): string {
+  #announced(view: View): string {
     const fallback = fallbackSentence(view.fallback) ?? "";
-    const said = `${view.phase}/${view.code}/${fallback}`;
-    if (!this.#announced.startsWith(`${said}|`)) {
-      const words = view.phase === "playing" ? `Playing. ${fallback}` : (card(view)?.text ?? "");
-      this.#announced = `${said}|${words}`;
-    }
-    return this.#announced.slice(this.#announced.indexOf("|") + 1);
+    const words = view.phase === "playing" ? `Playing. ${fallback}` : (card(view)?.text ?? "");
+    return this.#announcement.words(`${view.phase}/${view.code}/${fallback}`, words);
   }
 
   #perform(action: Action): void {

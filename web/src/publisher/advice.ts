@@ -4,6 +4,8 @@ import { bitrate, videoTrack } from "../format";
 import type { OutboundRates, OutboundSample } from "./statistics";
 
 export interface Advice {
+  /** Stable name of what it is about, whatever was measured. */
+  code: string;
   level: "ok" | "warn" | "fail";
   title: string;
   text: string;
@@ -41,13 +43,14 @@ export function advise(facts: AdviceFacts): Advice[] {
   if (!facts.viewersSee) {
     return [
       {
+        code: "no_picture_yet",
         level: "warn",
         title: "No picture at the viewers yet.",
         text: "The server receives you; the first picture is on its way.",
       },
     ];
   }
-  return [{ level: "ok", title: "Viewers see you.", text: healthy(facts) }];
+  return [{ code: "viewers_see_you", level: "ok", title: "Viewers see you.", text: healthy(facts) }];
 }
 
 function fromServer(server: LiveState | null): Advice[] {
@@ -56,6 +59,7 @@ function fromServer(server: LiveState | null): Advice[] {
   if (server.state === "no_media") {
     const seconds = Math.round((server.media_age_ms ?? 0) / 1000);
     found.push({
+      code: "nothing_arrives",
       level: "fail",
       title: `Nothing has reached the server for ${seconds} s.`,
       text: "You are connected, but no picture arrives. Check the camera or the encoder and the network of this machine.",
@@ -63,6 +67,7 @@ function fromServer(server: LiveState | null): Advice[] {
   }
   if (!server.webrtc.playable && server.webrtc.code !== "starting") {
     found.push({
+      code: "webrtc_unplayable",
       level: "warn",
       title: server.webrtc.reason ?? "WebRTC viewers cannot play this stream.",
       text: server.webrtc.fix ?? "They get the slower HLS instead. Switch the encoder to H.264 without B-frames.",
@@ -70,6 +75,7 @@ function fromServer(server: LiveState | null): Advice[] {
   }
   if (!server.hls.playable && server.hls.code !== "starting") {
     found.push({
+      code: "hls_unplayable",
       level: "warn",
       title: server.hls.reason ?? "HLS viewers cannot play this stream.",
       text: server.hls.fix ?? "Viewers whose network blocks WebRTC see nothing. Send H.264 instead.",
@@ -78,6 +84,7 @@ function fromServer(server: LiveState | null): Advice[] {
   const interval = videoTrack(server.tracks)?.keyframe_interval_s ?? 0;
   if (interval > KEYFRAME_INTERVAL_MAX_S) {
     found.push({
+      code: "keyframes_rare",
       level: "warn",
       title: `Keyframes come every ${interval.toFixed(1)} s.`,
       text: `Viewers on HLS wait up to ${Math.ceil(interval)} s for their first picture. In OBS: Settings, Output, Keyframe interval: 2 s.`,
@@ -91,6 +98,7 @@ function fromSender({ sample, rates, wantedFrameRate, limitedS }: AdviceFacts): 
   const found: Advice[] = [];
   if (rates.lossShare !== null && rates.lossShare > LOSS_MAX) {
     found.push({
+      code: "packets_lost",
       level: "warn",
       title: `${(rates.lossShare * 100).toFixed(1)} % of your packets are lost.`,
       text: "Your upload is too full or the Wi-Fi too weak. Lower the bitrate, move closer or use a cable.",
@@ -98,6 +106,7 @@ function fromSender({ sample, rates, wantedFrameRate, limitedS }: AdviceFacts): 
   }
   if (rates.roundTripMs !== null && rates.roundTripMs > ROUND_TRIP_MAX_MS) {
     found.push({
+      code: "far_away",
       level: "warn",
       title: `The way to the server and back takes ${rates.roundTripMs.toFixed(0)} ms.`,
       text: "Lost packets come back late over such a distance. Lower the bitrate or use a server nearby.",
@@ -106,12 +115,14 @@ function fromSender({ sample, rates, wantedFrameRate, limitedS }: AdviceFacts): 
   const limited = limitedS !== null && limitedS >= LIMITED_MAX_S;
   if (limited && sample.limitation === "cpu") {
     found.push({
+      code: "encoder_slow",
       level: "warn",
       title: "This computer cannot encode fast enough.",
       text: `It now sends ${sample.width}x${sample.height} at ${rates.framesPerSecond.toFixed(0)} fps. Choose a smaller picture or close other programs.`,
     });
   } else if (limited && sample.limitation === "bandwidth") {
     found.push({
+      code: "upload_narrow",
       level: "warn",
       title: `Your upload carries only ${bitrate(rates.bitrateBps)}.`,
       text: `The browser reduced the picture to ${sample.width}x${sample.height}. Choose a lower bitrate or a better connection.`,
@@ -122,6 +133,7 @@ function fromSender({ sample, rates, wantedFrameRate, limitedS }: AdviceFacts): 
     rates.framesPerSecond < FRAME_RATE_MIN_SHARE * wantedFrameRate
   ) {
     found.push({
+      code: "camera_slow",
       level: "warn",
       title: `The camera gives ${rates.framesPerSecond.toFixed(0)} of ${wantedFrameRate} pictures a second.`,
       text: "In poor light cameras slow down: add light, or choose the lower frame rate.",
@@ -134,6 +146,7 @@ function fromMicrophone({ silentS, sample }: AdviceFacts): Advice[] {
   if (!sample || silentS === null || silentS < SILENCE_MAX_S) return [];
   return [
     {
+      code: "microphone_silent",
       level: "warn",
       title: `The microphone has been silent for ${Math.round(silentS)} s.`,
       text: "Check that the right one is chosen and that it is not muted on the device itself.",
@@ -150,4 +163,14 @@ function healthy({ rates, server }: AdviceFacts): string {
   if (!video) return "The server receives sound only.";
   const interval = video.keyframe_interval_s > 0 ? `, a keyframe every ${video.keyframe_interval_s.toFixed(1)} s` : "";
   return `${bitrate(video.bitrate_bps)}, ${video.frame_rate.toFixed(0)} fps${interval}.`;
+}
+
+/** What the advice is about, apart from its numbers: it is said anew when this changes. Pure. */
+export function adviceState(advice: readonly Advice[]): string {
+  return advice.map(({ level, code }) => `${level}/${code}`).join(" ");
+}
+
+/** The advice as it is said to those who do not see it. Pure. */
+export function adviceWords(advice: readonly Advice[]): string {
+  return advice.length === 0 ? "Off air." : advice.map(({ title, text }) => `${title} ${text}`).join(" ");
 }

@@ -7,11 +7,16 @@ import type { Advice } from "../publisher/advice";
 /** Refusals shown at once; the rest are of the same kind, as a rule. */
 const REFUSALS_SHOWN = 3;
 
-/** What the streamer should know now, worst first. */
-export function healthPanel(advice: readonly Advice[]): TemplateResult {
+/**
+ * What the streamer should know now, worst first.
+ *
+ * @param announced the same for screen readers, without its numbers running.
+ */
+export function healthPanel(advice: readonly Advice[], announced: string): TemplateResult {
   return html`<section class="panel" id="health">
     <h2>HEALTH</h2>
-    <div aria-live="polite">
+    <p class="sr" aria-live="polite">${announced}</p>
+    <div>
       ${
         advice.length === 0
           ? html`<div class="advice"><tally-lamp state="off_air"></tally-lamp><p><strong>Off air.</strong> <span class="muted">Measured values and advice appear here once you are live.</span></p></div>`

@@ -75,13 +75,23 @@ export function streamLamp(stream: RunningStream): { state: LampState; word: str
   return { state: "on_air", word: "On air" };
 }
 
-/** Said once per change to those who do not see the lamps. */
+/** What the summary tells, apart from the numbers in its sentences: it is said anew when this changes. */
+export function summaryState(streams: readonly RunningStream[]): string {
+  const causes = brokenStreams(streams).map(({ name, cause }) => `${name}/${cause?.link}/${cause?.code}`);
+  return [streams.filter(isOnAir).length, ...causes].join(" ");
+}
+
+/** The streams in words for those who do not see the lamps. */
 export function summary(streams: readonly RunningStream[]): string {
   const onAir = streams.filter(isOnAir).length;
-  const broken = sortStreams(streams).shown.filter((stream) => stream.cause);
+  const broken = brokenStreams(streams);
   const count = onAir === 0 ? "Nothing is on air" : `${onAir} on air`;
   if (broken.length === 0) return `${count}, no broken link.`;
   return `${count}. ${broken.map((stream) => `${stream.name}: ${stream.cause?.sentence}`).join(" ")}`;
+}
+
+function brokenStreams(streams: readonly RunningStream[]): RunningStream[] {
+  return sortStreams(streams).shown.filter((stream) => stream.cause);
 }
 
 export function totalViewers(streams: readonly RunningStream[]): number {
