@@ -34,6 +34,7 @@ const facts = (changes: Partial<AdviceFacts> = {}): AdviceFacts => ({
   server: liveState(),
   sample: sample(),
   rates,
+  content: "camera",
   wantedFrameRate: 30,
   silentS: null,
   limitedS: null,
@@ -83,6 +84,12 @@ describe("advice", () => {
     expect(advice).toHaveLength(1);
     expect(advice[0]?.title).toContain(words);
     expect(advice[0]?.level).not.toBe("ok");
+  });
+
+  it("expects no steady pictures of a screen, where nothing may move", () => {
+    const still = { rates: { ...rates, framesPerSecond: 1 } };
+    expect(advise(facts(still))[0]?.title).toContain("1 of 30");
+    expect(advise(facts({ ...still, content: "screen" }))[0]?.level).toBe("ok");
   });
 
   it("gives the browser time to find out what the upload carries", () => {

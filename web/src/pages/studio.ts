@@ -170,8 +170,10 @@ export class StudioPage extends LightElement {
   }
 
   #charts(): TemplateResult | typeof nothing {
-    const { bitrateBps, frameRate } = this.#capture.settings;
-    return charts(this.#sending.series, this.#sending.active ? { bitrateBps, framesPerSecond: frameRate } : null);
+    const { content, settings } = this.#capture;
+    const framesPerSecond = content === "screen" ? null : settings.frameRate;
+    const wanted = { bitrateBps: settings.bitrateBps, framesPerSecond };
+    return charts(this.#sending.series, this.#sending.active ? wanted : null);
   }
 
   #health(): TemplateResult {
@@ -188,6 +190,7 @@ export class StudioPage extends LightElement {
       server,
       sample: sending.active ? sending.sample : null,
       rates: sending.active ? sending.rates : null,
+      content: this.#capture.content,
       wantedFrameRate: this.#capture.settings.frameRate,
       silentS: this.#capture.silentS,
       limitedS: sending.limitedS,

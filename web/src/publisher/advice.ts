@@ -1,6 +1,7 @@
 /** What the streamer should know now, worst first: a measured value, what it means, what to change. Pure. */
 import type { LiveState } from "../api/types";
 import { bitrate, videoTrack } from "../format";
+import type { Content } from "./capture";
 import type { OutboundRates, OutboundSample } from "./statistics";
 
 export interface Advice {
@@ -16,6 +17,7 @@ export interface AdviceFacts {
   /** Only when this page sends. */
   sample: OutboundSample | null;
   rates: OutboundRates | null;
+  content: Content;
   wantedFrameRate: number;
   /** Seconds the microphone has been silent; null without one or when muted on purpose. */
   silentS: number | null;
@@ -93,7 +95,7 @@ function fromServer(server: LiveState | null): Advice[] {
   return found;
 }
 
-function fromSender({ sample, rates, wantedFrameRate, limitedS }: AdviceFacts): Advice[] {
+function fromSender({ sample, rates, content, wantedFrameRate, limitedS }: AdviceFacts): Advice[] {
   if (!sample || !rates) return [];
   const found: Advice[] = [];
   if (rates.lossShare !== null && rates.lossShare > LOSS_MAX) {
@@ -128,6 +130,8 @@ function fromSender({ sample, rates, wantedFrameRate, limitedS }: AdviceFacts): 
       text: `The browser reduced the picture to ${sample.width}x${sample.height}. Choose a lower bitrate or a better connection.`,
     });
   } else if (
+    // A screen gives a picture when something on it moves.
+    content === "camera" &&
     sample.limitation === "none" &&
     sample.framesEncoded > 2 * wantedFrameRate &&
     rates.framesPerSecond < FRAME_RATE_MIN_SHARE * wantedFrameRate

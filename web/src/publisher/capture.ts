@@ -1,5 +1,8 @@
 import type { CaptureContext } from "./capture_errors";
 
+/** What is filmed. */
+export type Content = "camera" | "screen";
+
 export interface CaptureSettings {
   cameraId: string;
   microphoneId: string;

@@ -4,6 +4,7 @@ import type { LiveState, Problem } from "../api/types";
 import { fullJitterMs } from "../backoff";
 import { askIceServers, type IceChoice, iceServersOf, peerConnection, useIceServers } from "../ice";
 import { h264First, sessionUrl, withStartBitrate } from "../sdp";
+import type { Content } from "./capture";
 import { type OutboundSample, readOutbound } from "./statistics";
 
 /** Host candidates are there at once; a dead STUN server would hold gathering up for 40 s. */
@@ -42,7 +43,7 @@ export interface PublisherOptions {
   ice: IceChoice;
   maxBitrateBps: number;
   /** Tells the encoder what to keep: a screen's sharp edges or a camera's motion. */
-  content: "camera" | "screen";
+  content: Content;
   onState(state: PublisherState, trouble: Trouble | null): void;
   /** The stream the key belongs to, when the server tells. */
   onStreamName(name: string): void;
@@ -123,7 +124,7 @@ export class WhipPublisher {
   }
 
   /** Another camera, microphone or a screen without interrupting the broadcast. */
-  async replaceMedia(media: MediaStream, content: "camera" | "screen"): Promise<void> {
+  async replaceMedia(media: MediaStream, content: Content): Promise<void> {
     this.media = media;
     this.options = { ...this.options, content };
     for (const transceiver of this.#connection?.getTransceivers() ?? []) {

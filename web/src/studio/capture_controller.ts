@@ -1,5 +1,6 @@
 import type { ReactiveController, ReactiveControllerHost } from "lit";
 import {
+  type Content,
   cameraAlreadyAllowed,
   captureContext,
   type Devices,
@@ -11,8 +12,6 @@ import {
 import { captureSentence, INSECURE_SENTENCE } from "../publisher/capture_errors";
 import { LevelMeter } from "../publisher/meter";
 import { loadSettings, type StudioSettings, saveSettings } from "../publisher/settings";
-
-export type Content = "camera" | "screen";
 
 /** Loudness is read ten times a second: smooth to the eye, cheap to draw. */
 export const METER_MS = 100;

@@ -15,7 +15,8 @@ const FRAMES_WARN_SHARE = 0.8;
 /** What was chosen under Source; null when another encoder sends, whose choices nobody told us. */
 export interface Wanted {
   bitrateBps: number;
-  framesPerSecond: number;
+  /** Null for a screen, which gives a picture when something on it moves. */
+  framesPerSecond: number | null;
 }
 
 /** The last minute of everything that is measured about the broadcast, each with the value it should keep near. */
@@ -24,10 +25,11 @@ export function charts(series: Series, wanted: Wanted | null): TemplateResult | 
   if (series.bitrateBps.length === 0) return nothing;
   const bps = last(series.bitrateBps);
   const frames = last(series.framesPerSecond);
-  const slow = wanted !== null && frames < FRAMES_WARN_SHARE * wanted.framesPerSecond;
+  const wantedFrames = wanted?.framesPerSecond ?? null;
+  const slow = wantedFrames !== null && frames < FRAMES_WARN_SHARE * wantedFrames;
   return html`<div class="charts" id="charts">
     ${sparkline("BITRATE", bitrate(bps), series.bitrateBps, "ok", wanted?.bitrateBps ?? null)}
-    ${sparkline("FRAMES", `${frames.toFixed(1)} fps`, series.framesPerSecond, slow ? "warn" : "ok", wanted?.framesPerSecond ?? null)}
+    ${sparkline("FRAMES", `${frames.toFixed(1)} fps`, series.framesPerSecond, slow ? "warn" : "ok", wantedFrames)}
     ${keyframes(series.keyframeIntervalS)}
     ${measured("LOSS", series.lossShare, (share) => `${(100 * share).toFixed(1)} %`, LOSS_WARN)}
     ${measured("ROUND TRIP", series.roundTripMs, (ms) => `${ms.toFixed(0)} ms`, ROUND_TRIP_WARN_MS)}

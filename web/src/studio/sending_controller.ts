@@ -3,9 +3,9 @@ import type { LiveState } from "../api/types";
 import { SPARKLINE_SAMPLES } from "../components/sparkline";
 import { videoTrack } from "../format";
 import { iceChoice } from "../ice";
+import type { Content } from "../publisher/capture";
 import { type OutboundRates, type OutboundSample, ratesBetween } from "../publisher/statistics";
 import { type PublisherState, type Trouble, WhipPublisher } from "../publisher/whip";
-import type { Content } from "./capture_controller";
 
 /** Charts get one point a second: a minute of them fits. */
 const SAMPLE_MS = 1000;
