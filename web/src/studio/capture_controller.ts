@@ -11,6 +11,7 @@ import {
 } from "../publisher/capture";
 import { captureSentence, INSECURE_SENTENCE } from "../publisher/capture_errors";
 import { LevelMeter } from "../publisher/meter";
+import { SoundMix } from "../publisher/mix";
 import { loadSettings, type StudioSettings, saveSettings } from "../publisher/settings";
 
 /** Loudness is read ten times a second: smooth to the eye, cheap to draw. */
@@ -25,6 +26,8 @@ export class CaptureController implements ReactiveController {
   settings: StudioSettings = loadSettings();
   devices: Devices = { cameras: [], microphones: [] };
   media: MediaStream | null = null;
+  /** The microphone's own track, which may be a part of what is sent; a screen's sound where there is no microphone. */
+  microphone: MediaStreamTrack | null = null;
   content: Content = "camera";
   /** Why there is no picture, as a sentence; null while nothing is wrong. */
   error: string | null = null;
@@ -32,6 +35,8 @@ export class CaptureController implements ReactiveController {
   microphoneOn = true;
   /** Loudness now, 0 to 1; read by the meter, which draws itself. */
   level = 0;
+  /** The sound of a screen together with the microphone's. */
+  #mix: SoundMix | null = null;
   #meter: LevelMeter | null = null;
   #silentSinceMs: number | null = null;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -57,16 +62,13 @@ export class CaptureController implements ReactiveController {
     clearInterval(this.#timer);
     navigator.mediaDevices?.removeEventListener("devicechange", this.#onDevices);
     this.#meter?.close();
+    this.#mix?.close();
     stopTracks(this.media);
   }
 
   /** Browsers hand out devices to https pages and localhost only. */
   get secure(): boolean {
     return captureContext("camera").secure;
-  }
-
-  get microphone(): MediaStreamTrack | null {
-    return this.media?.getAudioTracks()[0] ?? null;
   }
 
   /** Seconds without a sound from a microphone that is not muted here; null without such a silence. */
@@ -91,7 +93,7 @@ export class CaptureController implements ReactiveController {
 
   toggleMicrophone(): void {
     this.microphoneOn = !this.microphoneOn;
-    for (const track of this.media?.getAudioTracks() ?? []) track.enabled = this.microphoneOn;
+    if (this.microphone) this.microphone.enabled = this.microphoneOn;
     this.host.requestUpdate();
   }
 
@@ -105,18 +107,25 @@ export class CaptureController implements ReactiveController {
   }
 
   async openCamera(): Promise<void> {
-    await this.#open("camera", () => openCamera(this.settings));
+    await this.#open("camera", async () => this.#use(await openCamera(this.settings), "camera"));
   }
 
   async openScreen(): Promise<void> {
     await this.#open("screen", async () => {
       const screen = await openScreen(this.settings);
-      // A screen without its own sound keeps the microphone.
-      const { microphone } = this;
-      if (screen.getAudioTracks().length === 0 && microphone) screen.addTrack(microphone.clone());
       screen.getVideoTracks()[0]?.addEventListener("ended", () => void this.openCamera());
-      return screen;
+      await this.#useScreen(screen, this.microphone?.clone() ?? null);
     });
+  }
+
+  /** The microphone goes on beside a screen, mixed with the sound of it where there is one. */
+  async #useScreen(screen: MediaStream, microphone: MediaStreamTrack | null): Promise<void> {
+    const [sound] = screen.getAudioTracks();
+    if (!microphone) return await this.#use(screen, "screen");
+    if (!sound) return await this.#use(new MediaStream([...screen.getTracks(), microphone]), "screen", microphone);
+    const mix = new SoundMix([sound, microphone]);
+    const media = new MediaStream([...screen.getVideoTracks(), ...mix.stream.getAudioTracks()]);
+    await this.#use(media, "screen", microphone, mix);
   }
 
   async #openIfAllowed(): Promise<void> {
@@ -124,12 +133,12 @@ export class CaptureController implements ReactiveController {
     else await this.#refreshDevices();
   }
 
-  async #open(content: Content, get: () => Promise<MediaStream>): Promise<void> {
+  async #open(content: Content, open: () => Promise<void>): Promise<void> {
     this.opening = true;
     this.error = null;
     this.host.requestUpdate();
     try {
-      await this.#use(await get(), content);
+      await open();
       await this.#refreshDevices();
     } catch (error) {
       this.error = captureSentence(error, captureContext(content));
@@ -139,18 +148,26 @@ export class CaptureController implements ReactiveController {
     }
   }
 
-  async #use(media: MediaStream, content: Content): Promise<void> {
+  async #use(
+    media: MediaStream,
+    content: Content,
+    microphone = media.getAudioTracks()[0] ?? null,
+    mix: SoundMix | null = null,
+  ): Promise<void> {
     const before = this.media;
+    const mixBefore = this.#mix;
     this.media = media;
+    this.microphone = microphone;
     this.content = content;
+    this.#mix = mix;
     this.#meter?.close();
-    const { microphone } = this;
     this.#meter = microphone ? new LevelMeter(microphone) : null;
     if (microphone) microphone.enabled = this.microphoneOn;
     for (const track of content === "camera" ? media.getVideoTracks() : []) {
       track.addEventListener("ended", () => this.#onCameraEnded(media));
     }
     await this.onMedia(media, content);
+    mixBefore?.close();
     stopTracks(before);
   }
 
