@@ -178,3 +178,51 @@ describe("a shared screen", () => {
     expect(sent).toEqual(["camera", "screen"]);
   });
 });
+
+describe("a device that is unplugged", () => {
+  it("is used again when it is back", async () => {
+    const capture = await camera({ cameraId: "back" });
+    const [all, ...others] = [devices.plugged, ...devices.plugged.filter(({ deviceId }) => deviceId !== "back")];
+    tracks(capture)[0]?.end();
+    expect(capture.error).toContain("The camera stopped");
+    devices.plug(others);
+    await vi.advanceTimersByTimeAsync(0);
+    // The other camera was never chosen.
+    expect(filmed(capture)).toEqual(["back ended", "desk live"]);
+    devices.plug(all);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(filmed(capture)).toEqual(["back live", "desk live"]);
+    expect(capture.error).toBeNull();
+  });
+
+  it("waits for the others that were unplugged with it", async () => {
+    const capture = await camera({ cameraId: "back" });
+    const all = devices.plugged;
+    for (const track of tracks(capture)) track.end();
+    devices.plug(all.filter(({ kind }) => kind === "video"));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(filmed(capture)).toEqual(["back ended", "desk ended"]);
+    devices.plug(all);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(filmed(capture)).toEqual(["back live", "desk live"]);
+  });
+
+  it("may be the microphone", async () => {
+    const capture = await camera();
+    tracks(capture)[1]?.end();
+    expect(capture.error).toContain("The microphone stopped");
+    devices.plug(devices.plugged);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(filmed(capture)).toEqual(["front live", "desk live"]);
+  });
+
+  it("is left alone while a screen is sent", async () => {
+    const capture = await camera();
+    const [before] = tracks(capture);
+    await capture.openScreen();
+    before?.end();
+    devices.plug(devices.plugged);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(capture).toMatchObject({ content: "screen", error: null });
+  });
+});

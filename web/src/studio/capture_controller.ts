@@ -41,7 +41,10 @@ export class CaptureController implements ReactiveController {
   #silentSinceMs: number | null = null;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  readonly #onDevices = (): void => void this.#refreshDevices();
+  /** The devices that `media` came from, also after they were unplugged. */
+  #deviceIds = { video: "", audio: "" };
+
+  readonly #onDevices = (): void => void this.#useReturned();
 
   /** @param onMedia another picture or sound is there; a running broadcast goes on with it. */
   constructor(
@@ -79,8 +82,12 @@ export class CaptureController implements ReactiveController {
   /** The device that is open; the remembered one before. */
   deviceInUse(kind: "video" | "audio"): string {
     const remembered = kind === "video" ? this.settings.cameraId : this.settings.microphoneId;
-    const track = this.content === "camera" ? this.media?.getTracks().find((one) => one.kind === kind) : null;
-    return track?.getSettings().deviceId ?? remembered;
+    return (this.content === "camera" && this.#deviceIds[kind]) || remembered;
+  }
+
+  /** The choices, with the devices that are open. */
+  get #inUse(): StudioSettings {
+    return { ...this.settings, cameraId: this.deviceInUse("video"), microphoneId: this.deviceInUse("audio") };
   }
 
   /** Keeps a choice; `reopen` for those the device itself has to know. */
@@ -163,19 +170,41 @@ export class CaptureController implements ReactiveController {
     this.#meter?.close();
     this.#meter = microphone ? new LevelMeter(microphone) : null;
     if (microphone) microphone.enabled = this.microphoneOn;
-    for (const track of content === "camera" ? media.getVideoTracks() : []) {
-      track.addEventListener("ended", () => this.#onCameraEnded(media));
-    }
+    if (content === "camera") this.#watch(media);
     await this.onMedia(media, content);
     mixBefore?.close();
     stopTracks(before);
   }
 
+  #watch(media: MediaStream): void {
+    this.#deviceIds = { video: "", audio: "" };
+    for (const track of media.getTracks()) {
+      const kind = track.kind === "video" ? "video" : "audio";
+      this.#deviceIds[kind] = track.getSettings().deviceId ?? "";
+      track.addEventListener("ended", () => this.#onEnded(media, kind));
+    }
+  }
+
   /** Unplugged, or taken back in the browser's own controls. */
-  #onCameraEnded(media: MediaStream): void {
+  #onEnded(media: MediaStream, kind: "video" | "audio"): void {
     if (media !== this.media) return;
-    this.error = "The camera stopped. Plug it in again or choose another one under Source.";
+    const device = kind === "video" ? "camera" : "microphone";
+    this.error = `The ${device} stopped. Plug it in again or choose another one under Source.`;
     void this.#refreshDevices();
+  }
+
+  /** Goes on with the devices that stopped once all are there again; with no other one, which nobody chose to be filmed by. */
+  async #useReturned(): Promise<void> {
+    await this.#refreshDevices();
+    if (this.content !== "camera" || this.opening) return;
+    const { cameras, microphones } = this.devices;
+    const isBack = ({ kind }: MediaStreamTrack): boolean =>
+      kind === "video"
+        ? cameras.some(({ deviceId }) => deviceId === this.#deviceIds.video)
+        : microphones.some(({ deviceId }) => deviceId === this.#deviceIds.audio);
+    const stopped = this.media?.getTracks().filter((track) => track.readyState === "ended") ?? [];
+    if (stopped.length === 0 || !stopped.every(isBack)) return;
+    await this.#open("camera", async () => this.#use(await openCamera(this.#inUse), "camera"));
   }
 
   async #refreshDevices(): Promise<void> {
