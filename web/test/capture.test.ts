@@ -226,3 +226,28 @@ describe("a device that is unplugged", () => {
     expect(capture).toMatchObject({ content: "screen", error: null });
   });
 });
+
+describe("another camera on a phone, which opens one at a time", () => {
+  it("takes the place of the open one", async () => {
+    devices.oneCamera = true;
+    const capture = await camera();
+    const [front] = tracks(capture);
+    capture.change({ cameraId: "back" }, true);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(filmed(capture)).toEqual(["back live", "desk live"]);
+    expect(front?.readyState).toBe("ended");
+    expect(capture).toMatchObject({ error: null });
+    expect(capture.deviceInUse("video")).toBe("back");
+  });
+
+  it("gives way to the open one when it does not open, and the studio says so", async () => {
+    devices.oneCamera = true;
+    devices.broken = ["back"];
+    const capture = await camera();
+    capture.change({ cameraId: "back" }, true);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(filmed(capture)).toEqual(["front live", "desk live"]);
+    expect(capture.error).toContain("Another program");
+    expect(capture.deviceInUse("video")).toBe("front");
+  });
+});

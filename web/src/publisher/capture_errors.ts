@@ -11,6 +11,11 @@ export interface CaptureContext {
 export const INSECURE_SENTENCE =
   "Browsers only hand out cameras on https pages or on localhost. Open this page by https, or use OBS with the settings on this page.";
 
+/** Whether something else has the device; on phones that may be another camera of ours. */
+export function isBusy(error: unknown): boolean {
+  return error instanceof Error && (error.name === "NotReadableError" || error.name === "AbortError");
+}
+
 /** One sentence or two: what happened and what to do about it. */
 export function captureSentence(error: unknown, context: CaptureContext): string {
   if (!context.secure) return INSECURE_SENTENCE;

@@ -9,7 +9,7 @@ import {
   openScreen,
   stopTracks,
 } from "../publisher/capture";
-import { captureSentence, INSECURE_SENTENCE } from "../publisher/capture_errors";
+import { captureSentence, INSECURE_SENTENCE, isBusy } from "../publisher/capture_errors";
 import { LevelMeter } from "../publisher/meter";
 import { SoundMix } from "../publisher/mix";
 import { loadSettings, type StudioSettings, saveSettings } from "../publisher/settings";
@@ -114,7 +114,24 @@ export class CaptureController implements ReactiveController {
   }
 
   async openCamera(): Promise<void> {
-    await this.#open("camera", async () => this.#use(await openCamera(this.settings), "camera"));
+    await this.#open("camera", async () => this.#use(await this.#chosenCamera(), "camera"));
+  }
+
+  /** Phones open one camera at a time: the one that is open makes way, and comes back when the other does not open. */
+  async #chosenCamera(): Promise<MediaStream> {
+    try {
+      return await openCamera(this.settings);
+    } catch (error) {
+      if (this.content !== "camera" || !this.media || !isBusy(error)) throw error;
+    }
+    const before = this.#inUse;
+    stopTracks(this.media);
+    try {
+      return await openCamera(this.settings);
+    } catch (error) {
+      await this.#use(await openCamera(before), "camera");
+      throw error;
+    }
   }
 
   async openScreen(): Promise<void> {

@@ -1,4 +1,5 @@
 import { html, nothing, type TemplateResult } from "lit";
+import { live } from "lit/directives/live.js";
 import { bitrate } from "../format";
 import { BITRATES_BPS, FRAME_RATES, HEIGHTS } from "../publisher/settings";
 import type { CaptureController } from "./capture_controller";
@@ -30,6 +31,7 @@ export function sourcePanel(capture: CaptureController, setMaxBitrate: (bps: num
   </section>`;
 }
 
+/** Shows what is, also when what was chosen could not be had. */
 function select(
   id: string,
   label: string,
@@ -39,7 +41,7 @@ function select(
 ): TemplateResult {
   return html`<label for=${id}>${label}</label>
     <select id=${id} @change=${(event: Event) => change((event.target as HTMLSelectElement).value)}>
-      ${choices.map(([key, text]) => html`<option value=${key} ?selected=${key === value}>${text}</option>`)}
+      ${choices.map(([key, text]) => html`<option value=${key} .selected=${live(key === value)}>${text}</option>`)}
     </select>`;
 }
 
