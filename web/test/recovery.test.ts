@@ -1,14 +1,17 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { LiveState } from "../src/api/types";
 import {
   DENIED_RETRY_MS,
   type Effect,
   EVENTS_GRACE_MS,
+  NO_FRAME_LIMIT_MS,
+  PARALLEL_HLS_MS,
   Recovery,
   type RecoveryEvent,
   type RecoveryOptions,
   type Transport,
 } from "../src/player/recovery";
+import { whenFirstFrame } from "../src/player/transport";
 import { liveState, NO_B_FRAMES, offAir } from "./live_state";
 
 /** A player on a virtual clock: events go in, the transports running now can be looked at. */
@@ -364,5 +367,81 @@ describe("a private stream", () => {
     const before = bench.effects.length;
     bench.send({ type: "new_token" }).pass(1000, "webrtc");
     expect(bench.effects).toHaveLength(before);
+  });
+});
+
+describe("a hidden page", () => {
+  const hidden = () => new Bench().send({ type: "visible", visible: false }).server(liveState());
+
+  it("opens one way only, and waits for it as long as it takes", () => {
+    const bench = hidden().pass(60_000);
+    expect(bench.effects).toEqual([{ type: "start", transport: "webrtc" }]);
+  });
+
+  it("tries the other way once the first one failed", () => {
+    const bench = hidden().pass(5000).fail("webrtc", "broken", true).pass(60_000);
+    expect([...bench.running]).toEqual(["hls"]);
+    expect(bench.starts("hls")).toBe(1);
+  });
+
+  it("starts its times anew when somebody looks", () => {
+    const bench = hidden().pass(60_000).send({ type: "visible", visible: true });
+    bench.pass(PARALLEL_HLS_MS - 250);
+    expect([...bench.running]).toEqual(["webrtc"]);
+    bench.pass(250);
+    expect([...bench.running]).toEqual(["webrtc", "hls"]);
+    bench.pass(NO_FRAME_LIMIT_MS - PARALLEL_HLS_MS);
+    expect(bench.running.has("webrtc")).toBe(false);
+  });
+
+  it("asks again at once when somebody looks", () => {
+    const bench = hidden().send({
+      type: "failed",
+      transport: "webrtc",
+      failure: { code: "rate_limited", detail: "Too many.", retryAfterMs: 20_000 },
+    });
+    bench.running.delete("webrtc");
+    bench.pass(1000);
+    expect(bench.starts("webrtc")).toBe(1);
+    bench.send({ type: "visible", visible: true });
+    expect(bench.starts("webrtc")).toBe(2);
+  });
+});
+
+describe("the first frame", () => {
+  /** A video whose page is looked at or not; frames are called back for only where somebody looks. */
+  function video(hiddenPage: boolean) {
+    vi.stubGlobal("document", { hidden: hiddenPage });
+    const frames: (() => void)[] = [];
+    const fake = Object.assign(new EventTarget(), {
+      videoWidth: 1280,
+      requestVideoFrameCallback: (callback: () => void) => frames.push(callback),
+    });
+    let seen = 0;
+    whenFirstFrame(fake as unknown as HTMLVideoElement, () => {
+      seen += 1;
+    });
+    return {
+      seen: () => seen,
+      decode: () => fake.dispatchEvent(new Event("loadeddata")),
+      draw: () => frames.shift()?.(),
+    };
+  }
+  afterEach(() => vi.unstubAllGlobals());
+
+  it("is one that is drawn", () => {
+    const looked = video(false);
+    looked.decode();
+    expect(looked.seen()).toBe(0);
+    looked.draw();
+    expect(looked.seen()).toBe(1);
+  });
+
+  it("is one that is decoded where nothing is drawn, and counts once", () => {
+    const away = video(true);
+    away.decode();
+    expect(away.seen()).toBe(1);
+    away.draw();
+    expect(away.seen()).toBe(1);
   });
 });

@@ -220,6 +220,7 @@ export class Recovery {
         this.#fail(event.transport, event.failure, nowMs);
         break;
       case "visible":
+        if (event.visible && !this.#visible) this.#startOver(nowMs);
         this.#visible = event.visible;
         this.#expectFramesFromMs = nowMs;
         break;
@@ -255,6 +256,15 @@ export class Recovery {
     for (const attempt of Object.values(this.#attempts)) {
       attempt.retryAtMs = nowMs;
       attempt.failures = 0;
+    }
+  }
+
+  /** Times what is opening from now on: while the page was hidden its frames could not be seen. */
+  #startOver(nowMs: number): void {
+    this.#retryAllAt(nowMs);
+    this.#episodeAtMs = null;
+    for (const attempt of Object.values(this.#attempts)) {
+      if (attempt.status === "opening") attempt.sinceMs = nowMs;
     }
   }
 
@@ -309,10 +319,15 @@ export class Recovery {
       return effects;
     }
     this.#episodeAtMs ??= nowMs;
-    if (this.#webrtcPossible()) this.#start("webrtc", nowMs, effects);
-    else this.#stop("webrtc", effects);
-    if (this.#hlsDue(nowMs)) this.#start("hls", nowMs, effects);
+    if (!this.#webrtcPossible()) this.#stop("webrtc", effects);
+    else if (this.#mayOpenBeside("hls")) this.#start("webrtc", nowMs, effects);
+    if (this.#hlsDue(nowMs) && this.#mayOpenBeside("webrtc")) this.#start("hls", nowMs, effects);
     return effects;
+  }
+
+  /** In a hidden tab the first frame may not be told, and two that open would both be heard for as long. */
+  #mayOpenBeside(other: Transport): boolean {
+    return this.#visible || this.#attempts[other].status !== "opening";
   }
 
   /** Whether viewers should be seeing something now. */
@@ -325,7 +340,8 @@ export class Recovery {
   #dropHopeless(nowMs: number, effects: Effect[]): void {
     for (const transport of ["webrtc", "hls"] as const) {
       const attempt = this.#attempts[transport];
-      const tooLong = attempt.status === "opening" && nowMs - attempt.sinceMs >= NO_FRAME_LIMIT_MS;
+      const opening = this.#visible && attempt.status === "opening";
+      const tooLong = opening && nowMs - attempt.sinceMs >= NO_FRAME_LIMIT_MS;
       if (!tooLong && !(attempt.status === "shown" && this.#mustRebuild(transport, nowMs))) continue;
       effects.push({ type: "stop", transport, ended: false });
       this.#fail(transport, { code: "no_frames", detail: "No frame was decoded." }, nowMs);

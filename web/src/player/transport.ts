@@ -47,16 +47,23 @@ export function createVideo(muted: boolean, volume: number): HTMLVideoElement {
 
 /**
  * Calls back once a picture of the stream is on the screen: a decoded frame wider than 2 pixels (Chromium reports
- * 2 x 2 for a stream whose video was refused).
+ * 2 x 2 for a stream whose video was refused). In a hidden tab, where browsers draw nothing and call back for no frame,
+ * one that is decoded will do.
  */
 export function whenFirstFrame(video: HTMLVideoElement, callback: () => void): void {
   if (!("requestVideoFrameCallback" in video)) {
     (video as HTMLVideoElement).addEventListener("loadeddata", callback, { once: true });
     return;
   }
+  let seen = false;
+  const see = (): void => {
+    if (!seen) callback();
+    seen = true;
+  };
   const look = (): void => {
-    if (video.videoWidth > 2) callback();
+    if (video.videoWidth > 2) see();
     else video.requestVideoFrameCallback(look);
   };
   video.requestVideoFrameCallback(look);
+  video.addEventListener("loadeddata", () => document.hidden && video.videoWidth > 2 && see(), { once: true });
 }
