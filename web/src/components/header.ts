@@ -42,6 +42,8 @@ export class SiteHeader extends LightElement {
   @property({ attribute: false }) status: Status;
   /** Undefined while the server has not said: no flash of "Sign in" for those who are. */
   @state() private user: User | null | undefined;
+  /** Why signing out did not work, as a sentence. */
+  @state() private problem = "";
 
   readonly #onPointer = (event: PointerEvent): void => {
     if (!event.composedPath().includes(this)) this.#closeMenu();
@@ -110,7 +112,8 @@ export class SiteHeader extends LightElement {
   #signedIn(user: User): TemplateResult {
     return html`<p class="muted">Signed in as ${user.name}, ${user.role}</p>
       <a class="menu-item" href="/account" aria-current=${this.page === "account" ? "page" : nothing}>Account</a>
-      <button class="menu-item" type="button" id="sign-out" @click=${this.#signOut}>${icon(LogOut, 16)} Sign out</button>`;
+      <button class="menu-item" type="button" id="sign-out" @click=${this.#signOut}>${icon(LogOut, 16)} Sign out</button>
+      <p class="problem" role="alert">${this.problem}</p>`;
   }
 
   get #menu(): HTMLDetailsElement | null {
@@ -122,10 +125,13 @@ export class SiteHeader extends LightElement {
   }
 
   readonly #signOut = async (): Promise<void> => {
-    // A server that is away has not ended the session: stay, so that nobody believes it did.
-    await leave().then(
-      () => location.assign("/"),
-      () => this.#closeMenu(),
-    );
+    this.problem = "";
+    try {
+      await leave();
+      location.assign("/");
+    } catch (error) {
+      // A server that is away has not ended the session: say so, or whoever leaves believes it did.
+      this.problem = `You are still signed in. ${error instanceof Error ? error.message : String(error)}`;
+    }
   };
 }
