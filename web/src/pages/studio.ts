@@ -36,7 +36,8 @@ export class StudioPage extends LightElement {
 
   readonly #announcement = new Announcement();
   readonly #sending = new SendingController(this, {
-    server: () => this.#stream.server,
+    // What was known before the server was lost is no new measurement.
+    server: () => (this.#stream.serverLost ? null : this.#stream.server),
     onStreamName: (name) => this.#stream.nameOfKey(name),
     onState: (state) => this.#onSending(state),
   });
