@@ -46,6 +46,7 @@ describe("tally", () => {
   const live = {
     server: liveState(),
     serverLost: false,
+    watchRefused: false,
     publisher: "live",
     loopback: "playing",
     latencyMs: 190,
@@ -58,6 +59,12 @@ describe("tally", () => {
     expect(tallyOf({ ...live, server: liveState({ state: "no_media" }) }).state).not.toBe("on_air");
     expect(tallyOf({ ...live, server: offAir() }).state).not.toBe("on_air");
     expect(tallyOf({ ...live, serverLost: true }).state).not.toBe("on_air");
+  });
+
+  it("promises nothing to a guest who may send to a private stream and not watch it", () => {
+    const unseen = { ...live, server: null, loopback: null };
+    expect(tallyOf({ ...unseen, watchRefused: true })).toEqual({ state: "unknown", word: "Sending" });
+    expect(tallyOf(unseen).word).toBe("Going on air");
   });
 });
 
@@ -94,6 +101,11 @@ describe("advice", () => {
 
   it("gives the browser time to find out what the upload carries", () => {
     expect(advise(facts({ sample: sample({ limitation: "bandwidth" }), limitedS: 4 }))[0]?.level).toBe("ok");
+  });
+
+  it("tells the sender what it measures also where the server says nothing of the stream", () => {
+    const advice = advise(facts({ server: null, rates: { ...rates, lossShare: 0.05 } }));
+    expect(advice.map((one) => one.code)).toEqual(["packets_lost"]);
   });
 
   it("says nothing off air", () => {

@@ -85,6 +85,7 @@ export class StudioPage extends LightElement {
     return tallyOf({
       server: this.#stream.server,
       serverLost: this.#stream.serverLost,
+      watchRefused: this.#stream.watchRefused,
       publisher: this.#sending.state,
       loopback: this.loopback?.state ?? null,
       latencyMs: this.loopback?.latencyMs ?? null,
@@ -185,9 +186,8 @@ export class StudioPage extends LightElement {
   #advice(): Advice[] {
     const { server, serverLost, watchRefused } = this.#stream;
     if (serverLost) return [SERVER_AWAY];
-    if (watchRefused && !server) return [NOT_YOURS_TO_WATCH];
     const sending = this.#sending;
-    return advise({
+    const advice = advise({
       server,
       sample: sending.active ? sending.sample : null,
       rates: sending.active ? sending.rates : null,
@@ -197,6 +197,7 @@ export class StudioPage extends LightElement {
       limitedS: sending.limitedS,
       viewersSee: this.loopback?.state === "playing",
     });
+    return watchRefused && !server ? [...advice, NOT_YOURS_TO_WATCH] : advice;
   }
 
   #streamPanel(): TemplateResult {

@@ -6,6 +6,8 @@ import type { PublisherState } from "../publisher/whip";
 export interface TallyFacts {
   server: LiveState | null;
   serverLost: boolean;
+  /** The stream is private and not this person's to watch: the server says nothing of it. */
+  watchRefused: boolean;
   publisher: PublisherState;
   /** State of the player that watches the stream as viewers do; null while there is none. */
   loopback: Phase | null;
@@ -29,6 +31,6 @@ export function tallyOf(facts: TallyFacts): Tally {
   if (server?.state === "on_air") return { state: "degraded", word: "On air, no picture yet" };
   if (publisher === "connecting") return { state: "unknown", word: "Connecting" };
   if (publisher === "reconnecting") return { state: "degraded", word: "Reconnecting" };
-  if (publisher === "live") return { state: "unknown", word: "Going on air" };
+  if (publisher === "live") return { state: "unknown", word: facts.watchRefused ? "Sending" : "Going on air" };
   return { state: "off_air", word: "Off air" };
 }
