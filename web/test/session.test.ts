@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { localNext, ProblemError, request, signInAddress } from "../src/api/session";
+import { localNext, onceSessionIsKnown, ProblemError, request, signInAddress } from "../src/api/session";
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -58,5 +58,23 @@ describe("the way back after signing in", () => {
     "x",
   ])("never leaves this server: %s", (next) => {
     expect(localNext(`?next=${encodeURIComponent(next)}`)).toBe("/");
+  });
+});
+
+describe("who is signed in", () => {
+  it("is asked until the server answers, and then no more", async () => {
+    vi.useFakeTimers();
+    const told: unknown[] = [];
+    answering(new TypeError("Failed to fetch"));
+    onceSessionIsKnown((user) => told.push(user));
+    const stop = onceSessionIsKnown((user) => told.push(user));
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(told).toEqual([]);
+    stop();
+    const fetch = answering(Response.json({ user: { name: "ada", role: "admin" } }));
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(told).toEqual([{ name: "ada", role: "admin" }]);
+    expect(fetch).toHaveBeenCalledTimes(1);
+    vi.useRealTimers();
   });
 });

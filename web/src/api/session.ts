@@ -12,6 +12,9 @@ export interface User {
 /** No answer by then: the control plane is away, or restarting and back within 3 s. */
 const TIMEOUT_MS = 8000;
 
+/** A control plane that restarts is back within 3 s. */
+const ASK_AGAIN_MS = 2000;
+
 const AWAY: Problem = {
   title: "No answer",
   status: 0,
@@ -84,6 +87,27 @@ export function fetchSession(): Promise<User | null> {
     throw error;
   });
   return known;
+}
+
+/** Tells who is signed in as soon as the server says it, which may be after a restart. Gives what stops the asking. */
+export function onceSessionIsKnown(tell: (user: User | null) => void): () => void {
+  let over = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const ask = (): void => {
+    fetchSession().then(
+      (user) => {
+        if (!over) tell(user);
+      },
+      () => {
+        if (!over) timer = setTimeout(ask, ASK_AGAIN_MS);
+      },
+    );
+  };
+  ask();
+  return () => {
+    over = true;
+    clearTimeout(timer);
+  };
 }
 
 /** Has the next `fetchSession` ask the server again. */

@@ -1,7 +1,7 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { property, state } from "lit/decorators.js";
 import { CircleUserRound, LogOut, Menu } from "lucide";
-import { fetchSession, signInAddress, type User } from "../api/session";
+import { onceSessionIsKnown, signInAddress, type User } from "../api/session";
 import { element } from "./element";
 import { icon } from "./icon";
 import { leave } from "./leave";
@@ -45,6 +45,8 @@ export class SiteHeader extends LightElement {
   /** Why signing out did not work, as a sentence. */
   @state() private problem = "";
 
+  #stopAsking: () => void = () => undefined;
+
   readonly #onPointer = (event: PointerEvent): void => {
     if (!event.composedPath().includes(this)) this.#closeMenu();
   };
@@ -59,16 +61,14 @@ export class SiteHeader extends LightElement {
     super.connectedCallback();
     document.addEventListener("pointerdown", this.#onPointer);
     document.addEventListener("keydown", this.#onKey);
-    fetchSession().then(
-      (user) => {
-        this.user = user;
-      },
-      () => undefined, // the server is away: the page itself says so
-    );
+    this.#stopAsking = onceSessionIsKnown((user) => {
+      this.user = user;
+    });
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
+    this.#stopAsking();
     document.removeEventListener("pointerdown", this.#onPointer);
     document.removeEventListener("keydown", this.#onKey);
   }

@@ -1,7 +1,7 @@
 import type { ReactiveController, ReactiveControllerHost } from "lit";
 import { LiveEvents } from "../api/live_events";
 import { Poller } from "../api/poller";
-import { fetchSession, type User } from "../api/session";
+import { fetchSession, onceSessionIsKnown, type User } from "../api/session";
 import { type Broadcast, fetchNewestBroadcast, fetchOwnStream, fetchOwnStreams, type OwnStream } from "../api/streams";
 import type { LiveState } from "../api/types";
 import { createPlaybackToken } from "../api/watch_access";
@@ -40,6 +40,7 @@ export class StreamController implements ReactiveController {
   #broadcast: Broadcast | null = null;
   #events: LiveEvents | null = null;
   #poller: Poller<void> | null = null;
+  #stopAsking: () => void = () => undefined;
   #tokenTimer: ReturnType<typeof setInterval> | undefined;
 
   constructor(
@@ -57,6 +58,7 @@ export class StreamController implements ReactiveController {
 
   hostDisconnected(): void {
     clearInterval(this.#tokenTimer);
+    this.#stopAsking();
     this.#events?.close();
     this.#poller?.close();
   }
@@ -134,10 +136,23 @@ export class StreamController implements ReactiveController {
       this.user = await fetchSession();
     } catch {
       this.user = null; // publishing with a key does not need the control plane's word about us
+      this.#stopAsking = onceSessionIsKnown((user) => void this.#becomeKnown(user));
     }
     if (this.mode === "owner") await this.#fetchStreams();
     this.choose(this.name || (this.mode === "owner" ? this.#firstChoice() : "main"));
     if (given) this.useKey(given);
+    this.host.requestUpdate();
+  }
+
+  /** The server was away when the page was opened, and now says whose it is. A key that was brought meanwhile stays. */
+  async #becomeKnown(user: User | null): Promise<void> {
+    this.user = user;
+    if (this.mode === "owner") {
+      await this.#fetchStreams();
+      if (this.key === "" && !this.own) this.choose(this.#firstChoice());
+      if (this.key === "") this.key = this.#knownKey();
+      await this.#renewToken();
+    }
     this.host.requestUpdate();
   }
 
