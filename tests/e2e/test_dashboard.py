@@ -112,7 +112,8 @@ async def test_a_broken_link_comes_first_with_its_cause(
     site: Server, administrator: Administrator, browser: Browser
 ) -> None:
     """A processor whose token is wrong: its stream stands first, the lamp is red, cause and fix are in the first
-    screenful of a phone, and the lamp says what it knows when it is tapped."""
+    screenful of a phone, and the lamp says what it knows when it is tapped, until it is tapped again or another place
+    is."""
     async with httpx.AsyncClient() as client:
         answer = await client.get(
             site.internal("videoExpose?stream=secret"), headers={"Authorization": "Bearer from-before"}
@@ -120,12 +121,17 @@ async def test_a_broken_link_comes_first_with_its_cause(
     assert answer.status_code == httpx.codes.UNAUTHORIZED
     async with visit(browser, administrator, site.page("/dashboard"), "admin", phone=True) as seen:
         panel = seen.page.locator(".stream-panel").first
-        await panel.locator(".link.fail").wait_for()
+        broken = panel.locator(".link.fail")
+        await broken.wait_for()
         assert await panel.get_attribute("data-stream") == "secret"
         for selector in (".link.fail", ".cause-sentence", ".fix"):
             assert await seen.in_first_screenful(selector), selector
-        await panel.locator(".link.fail").tap()
-        await expect(panel.locator(".chain-sentence")).to_contain_text("token")
+        sentence = panel.locator(".chain-sentence")
+        for place in (broken, seen.page.locator("#events h2")):
+            await broken.tap()
+            await expect(sentence).to_contain_text("token")
+            await place.tap()
+            await expect(sentence).to_have_count(0)
 
 
 async def test_events_are_filtered_held_and_copied(

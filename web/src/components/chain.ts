@@ -25,10 +25,26 @@ export class Chain extends LightElement {
   @property({ attribute: false }) links: LinkLamp[] = [];
   /** The link whose sentence is shown. */
   @state() private asked: string | null = null;
+  /** The finger that is down is on the link whose sentence is shown: its tap puts it away. */
+  #tappedAgain = false;
+
+  readonly #onPointerAnywhere = (event: PointerEvent): void => {
+    if (!event.composedPath().includes(this)) this.asked = null;
+  };
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    document.addEventListener("pointerdown", this.#onPointerAnywhere);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    document.removeEventListener("pointerdown", this.#onPointerAnywhere);
+  }
 
   override render(): TemplateResult {
     const shown = this.links.find((lamp) => lamp.link === this.asked);
-    return html`<div class="chain-frame"><ol class="chain" @pointerleave=${this.#onLeave}>
+    return html`<div class="chain-frame"><ol class="chain" @pointerleave=${this.#onLeave} @focusout=${this.#onFocusOut}>
         ${this.links.map((lamp) => html`<li>${this.#lamp(lamp)}</li>`)}
       </ol>
       ${shown ? html`<p class="chain-sentence"><strong>${shown.link}:</strong> ${sentenceOf(shown)}</p>` : nothing}</div>`;
@@ -42,9 +58,15 @@ export class Chain extends LightElement {
     return html`<button
       type="button"
       class="link ${lamp.state}"
-      @pointerenter=${ask}
+      @pointerenter=${(event: PointerEvent) => event.pointerType === "mouse" && ask()}
+      @pointerdown=${(event: PointerEvent) => {
+        this.#tappedAgain = event.pointerType !== "mouse" && this.asked === lamp.link;
+      }}
       @focus=${ask}
-      @click=${ask}
+      @click=${() => {
+        this.asked = this.#tappedAgain ? null : lamp.link;
+        this.#tappedAgain = false;
+      }}
     >
       <span class="disc"><tally-lamp .state=${state}></tally-lamp></span>
       <span class="name">${lamp.link}</span>
@@ -52,6 +74,10 @@ export class Chain extends LightElement {
       <span class="sr">${sentenceOf(lamp)}</span>
     </button>`;
   }
+
+  readonly #onFocusOut = (): void => {
+    this.asked = null;
+  };
 
   readonly #onLeave = (event: PointerEvent): void => {
     // A finger leaves as soon as it is lifted: what was tapped stays.
