@@ -114,8 +114,8 @@ class World:
         await accounts.tokens.revoke(revoked.token)
         tokens |= {"expired": expired.secret, "revoked": revoked.secret}
         tokens["disabled"] = await accounts.sessions.begin(users["disabled"].id, now)
-        await accounts.users.change("demoted", role="viewer")
-        await accounts.users.change("disabled", disabled=True)
+        await control.change_user("demoted", role="viewer")
+        await control.change_user("disabled", disabled=True)
         return cls(control, engine, app, tokens)
 
     async def headers(self, asker: str) -> dict[str, str]:

@@ -9,13 +9,17 @@ from http.cookies import SimpleCookie
 import httpx
 import jwt
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.accounts.first_admin import read_first_password
 from tallylight.accounts.limiter import ADDRESS_TRIES
+from tallylight.api import control as control_module
 from tallylight.api.app import public_app
 from tallylight.api.auth import COOKIE
 from tallylight.api.control import Control
+from tallylight.db import DatabaseAwayError, Stream
 from tallylight.paths import DataDirectory
+from tallylight.streams.store import take_from_owner
 from unit.fake_engine import FakeEngine
 from unit.test_api import ask, assert_problem, on_air
 
@@ -288,6 +292,36 @@ async def test_who_may_not_watch_any_more_is_sent_away(
     assert_problem(await vic.post("/api/streams/stage/playback-token"), 404, "stream_unknown")
 
 
+async def test_a_change_that_fails_half_way_has_changed_nothing(
+    admin: httpx.AsyncClient, ada: httpx.AsyncClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = (await ada.post("/api/streams", json={"name": "stage", "visibility": "private"})).json()["key"]
+    token = (await ada.post("/api/streams/stage/playback-token")).json()["token"]
+    engine.streams["stage"] = on_air("stage")
+    with monkeypatch.context() as then:
+        then.setattr(control_module, "new_playback_key", database_fails)
+        assert_problem(await admin.patch("/api/users/ada", json={"disabled": True}), 503, "database_away")
+    assert await who(ada) is not None
+    assert (await ask(admin, key))["allow"]
+    assert (await admin.patch("/api/users/ada", json={"disabled": True})).status_code == 200
+    assert engine.cut == ["stage"]
+    assert not opens(engine, "stage", token)
+
+
+async def test_who_asks_again_has_it_done_again(
+    admin: httpx.AsyncClient, ada: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    await ada.post("/api/streams", json={"name": "stage"})
+    for _ in range(2):
+        engine.streams["stage"] = on_air("stage")
+        assert (await admin.patch("/api/users/ada", json={"disabled": True})).status_code == 200
+    assert engine.cut == ["stage", "stage"]
+
+
+def database_fails(*_arguments: object) -> None:
+    raise DatabaseAwayError("Planted.")
+
+
 def opens(engine: FakeEngine, stream: str, token: str) -> bool:
     """What the engine does with a playback token, under the policy that it has."""
     policy = engine.policy["streams"].get(stream)
@@ -312,3 +346,23 @@ async def test_a_deleted_users_streams_stay_with_keys_that_nobody_has(
     assert (await ask(admin, key))["code"] == "key_rotated"
     assert not opens(engine, "stage", token)
     assert (await admin.get("/api/streams/stage")).json()["owner"] is None
+
+
+async def test_a_deletion_that_fails_half_way_is_made_again(
+    admin: httpx.AsyncClient, ada: httpx.AsyncClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [(await ada.post("/api/streams", json={"name": name})).json()["key"] for name in ("one", "two")]
+    real = take_from_owner
+
+    async def fails_at_the_second(session: AsyncSession, stream: Stream) -> None:
+        if stream.name == "two":
+            database_fails()
+        await real(session, stream)
+
+    with monkeypatch.context() as then:
+        then.setattr(control_module, "take_from_owner", fails_at_the_second)
+        assert_problem(await admin.delete("/api/users/ada"), 503, "database_away")
+    assert await who(ada) is not None
+    assert [(await ask(admin, key))["allow"] for key in keys] == [True, True]
+    assert (await admin.delete("/api/users/ada")).status_code == 204
+    assert [(await ask(admin, key))["code"] for key in keys] == ["key_rotated", "key_rotated"]

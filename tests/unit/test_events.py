@@ -241,7 +241,7 @@ async def test_who_lost_the_right_hears_nothing_more(
     header = await signed_in(control, "root", "admin")
     async with admin_live.stream("GET", "/api/events", headers=header) as answer:
         assert answer.status_code == 200
-        await control.accounts.users.change("root", disabled=True)
+        await control.change_user("root", disabled=True)
         await asyncio.wait_for(answer.aread(), PATIENCE_S)
 
 

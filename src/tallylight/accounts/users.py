@@ -82,27 +82,39 @@ class UserStore:
         log.info("user_created", user=name, role=role)
         return user
 
+    async def locked(self, session: AsyncSession, name: str) -> User:
+        """The user, whom nobody else changes until this transaction ends. Raises UserUnknownError."""
+        # SQLite locks no rows: a write, which need not change anything, keeps every other writer out.
+        await session.execute(update(User).where(User.name == name).values(disabled=User.disabled))
+        # Every administrator is locked as well (PostgreSQL): two changes at once must not remove the last two.
+        await session.execute(select(User.id).where(User.role == "admin").order_by(User.id).with_for_update())
+        user = await session.scalar(select(User).where(User.name == name).with_for_update())
+        if user is None:
+            raise UserUnknownError(name)
+        return user
+
     async def change(
-        self, name: str, *, role: Role | None = None, disabled: bool | None = None, password_hash: str | None = None
-    ) -> User:
-        """Changes what is given. A new password or being disabled ends every session and token of the user.
+        self,
+        session: AsyncSession,
+        user: User,
+        *,
+        role: Role | None = None,
+        disabled: bool | None = None,
+        password_hash: str | None = None,
+    ) -> None:
+        """Changes what is given of a `locked` user. A new password or being disabled ends their sessions and tokens.
 
         Raises:
-            UserUnknownError: There is none.
             LastAdminError: Nobody would be left to undo it.
         """
-        async with self._database.session() as session:
-            user = await _locked(session, name)
-            user.role = role or user.role
-            user.disabled = user.disabled if disabled is None else disabled
-            user.password_hash = password_hash or user.password_hash
-            await session.flush()
-            await _need_an_admin(session)
-            if password_hash is not None or user.disabled:
-                for table in (WebSession, ApiToken):
-                    await session.execute(delete(table).where(table.user_id == user.id))
-        log.info("user_changed", user=name, role=role, disabled=disabled, password=password_hash is not None)
-        return user
+        user.role = role or user.role
+        user.disabled = user.disabled if disabled is None else disabled
+        user.password_hash = password_hash or user.password_hash
+        await session.flush()
+        await _need_an_admin(session)
+        if password_hash is not None or user.disabled:
+            for table in (WebSession, ApiToken):
+                await session.execute(delete(table).where(table.user_id == user.id))
 
     async def set_own_password(self, user_id: int, password_hash: str, session_id: int | None) -> None:
         """A new password by its owner: ends the user's other sessions; tokens of programs stay."""
@@ -119,33 +131,21 @@ class UserStore:
                 update(User).where(User.id == user_id, User.password_hash == old).values(password_hash=new)
             )
 
-    async def delete(self, name: str) -> None:
-        """Deletes a user with sessions and tokens; their streams stay, without an owner.
+    async def delete(self, session: AsyncSession, user: User) -> None:
+        """Deletes a `locked` user with sessions and tokens.
 
         Raises:
-            UserUnknownError: There is none.
             LastAdminError: Nobody would be left to undo it.
         """
-        async with self._database.session() as session:
-            await session.delete(await _locked(session, name))
-            await session.flush()
-            await _need_an_admin(session)
-        log.info("user_deleted", user=name)
+        await session.delete(user)
+        await session.flush()
+        await _need_an_admin(session)
 
     async def seen(self, user: User, now: datetime) -> None:
         """Notes that the user was here, once a minute."""
         if user.last_seen_at is None or now - user.last_seen_at >= SEEN_EVERY:
             async with self._database.session() as session:
                 await session.execute(update(User).where(User.id == user.id).values(last_seen_at=now))
-
-
-async def _locked(session: AsyncSession, name: str) -> User:
-    """The user, with every administrator locked (PostgreSQL): two changes at once must not remove the last two."""
-    await session.execute(select(User.id).where(User.role == "admin").order_by(User.id).with_for_update())
-    user = await session.scalar(select(User).where(User.name == name).with_for_update())
-    if user is None:
-        raise UserUnknownError(name)
-    return user
 
 
 async def _need_an_admin(session: AsyncSession) -> None:

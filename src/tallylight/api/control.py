@@ -1,14 +1,16 @@
 """The parts of a running control plane, made once and handed to every route."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, Request
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.accounts import ANONYMOUS, Accounts, Identity, Role
 from tallylight.accounts.accounts import identity_of
@@ -33,7 +35,7 @@ from tallylight.streams.admission import Admission
 from tallylight.streams.cuts import PublisherCutter
 from tallylight.streams.policy import PolicyKeeper
 from tallylight.streams.publishers import PublisherLog
-from tallylight.streams.store import StreamStore
+from tallylight.streams.store import StreamStore, new_playback_key, take_from_owner
 from tallylight.telemetry.requests import RequestLog
 from tallylight.telemetry.sampler import Sampler
 from tallylight.telemetry.streams_now import StreamsNow
@@ -96,11 +98,22 @@ class Control:
             LastAdminError: Nobody would be left to undo it.
         """
         password_hash = None if password is None else await self.accounts.passwords.hash(password)
-        before = identity_of(await self.accounts.users.get(name))
-        user = await self.accounts.users.change(name, role=role, disabled=disabled, password_hash=password_hash)
+        users = self.accounts.users
+        async with self.database.session() as session:
+            user = await users.locked(session, name)
+            before = identity_of(user)
+            await users.change(session, user, role=role, disabled=disabled, password_hash=password_hash)
+            after = identity_of(user)
+            await _void_lost_playback_tokens(session, before, after)
+            owned = await session.scalars(select(Stream).where(Stream.owner_id == user.id))
+            # By what holds now: whoever asks again, since the first answer got lost, has it all done again.
+            silenced = [stream.name for stream in owned if not after.may_edit(stream)]
+        log.info("user_changed", user=name, role=role, disabled=disabled, password=password is not None)
         if password is not None:
             await self.accounts.forget_first_password(name)
-        await self._end_what_is_lost(before, identity_of(user))
+        for stream in silenced:
+            await self.take_off_air(stream)
+        await self.policy.push()
         return user
 
     async def delete_user(self, name: str) -> None:
@@ -110,30 +123,21 @@ class Control:
             UserUnknownError: There is none.
             LastAdminError: Nobody would be left to undo it.
         """
-        user = await self.accounts.users.get(name)
-        owned = await self.streams.owned_by(user.id)
-        await self.accounts.users.delete(name)
+        users = self.accounts.users
+        async with self.database.session() as session:
+            user = await users.locked(session, name)
+            await _void_lost_playback_tokens(session, identity_of(user), ANONYMOUS)
+            owned = (await session.scalars(select(Stream).where(Stream.owner_id == user.id))).all()
+            for stream in owned:
+                await take_from_owner(session, stream)
+            await users.delete(session, user)
+        log.info("user_deleted", user=name)
         await self.accounts.forget_first_password(name)
         for stream in owned:
-            await self.streams.rotate_key(stream.name)
+            await self.streams.forget_first_key(stream.name)
             self.events.emit("stream_key_rotated", stream=stream.name)
             await self.take_off_air(stream.name, "key_rotated")
-        await self._end_what_is_lost(identity_of(user), ANONYMOUS, owned)
-
-    async def _end_what_is_lost(self, before: Identity, after: Identity, owned: Sequence[Stream] = ()) -> None:
-        """Sends away who may not publish or watch any more.
-
-        Playback tokens do not say whose they are, so all of a stream's are void; those who may watch get new ones.
-        """
-        streams = await self.streams.all()
-        for stream in streams:
-            if before.may_edit(stream) and before.owns(stream) and not after.may_edit(stream):
-                await self.take_off_air(stream.name)
-        lost = {stream.name for stream in streams if before.may_watch(stream) and not after.may_watch(stream)}
-        lost |= {stream.name for stream in owned if stream.visibility == "private"}
-        if lost:
-            await self.streams.new_playback_keys(lost)
-            await self.policy.push()
+        await self.policy.push()
 
     async def resynchronise(self) -> None:
         """Tells an engine that is (again) there what it must know: who may play, and who may not publish.
@@ -157,6 +161,16 @@ class Control:
             if status.session is not None and name not in known:
                 log.warning("stranger_cut", stream=name)
                 await self.engine.cut_publisher(name)
+
+
+async def _void_lost_playback_tokens(session: AsyncSession, before: Identity, after: Identity) -> None:
+    """Sends away who may not watch any more, as soon as the engine has the policy.
+
+    Playback tokens do not say whose they are, so all of a stream's are void; those who may watch get new ones.
+    """
+    for stream in await session.scalars(select(Stream).where(Stream.visibility == "private")):
+        if before.may_watch(stream) and not after.may_watch(stream):
+            new_playback_key(stream)
 
 
 def database_of(settings: Settings, data: DataDirectory) -> Database:

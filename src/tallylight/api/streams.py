@@ -137,7 +137,7 @@ async def make_playback_token(
 )
 async def revoke_playback_tokens(stream: EditableStream, control: ControlPlane) -> None:
     """Makes every playback token of this stream void, and sends away who watches with one."""
-    await control.streams.new_playback_keys([stream.name])
+    await control.streams.void_playback_tokens(stream.name)
     control.events.emit("playback_tokens_revoked", stream=stream.name)
     await control.policy.push()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -148,16 +148,15 @@ class StreamStore:
         async with self._database.session() as session:
             stream = await _get(session, name)
             if values.get("visibility") == "private" and stream.visibility != "private":
-                stream.playback_key = secrets.token_bytes(PLAYBACK_KEY_BYTES)
+                new_playback_key(stream)
             for column, value in values.items():
                 setattr(stream, column, value)
         return stream
 
-    async def new_playback_keys(self, names: Collection[str]) -> None:
-        """Makes every playback token of these streams void."""
+    async def void_playback_tokens(self, name: str) -> None:
+        """Makes every playback token of a stream void. Raises StreamUnknownError."""
         async with self._database.session() as session:
-            for stream in await session.scalars(select(Stream).where(Stream.name.in_(names))):
-                stream.playback_key = secrets.token_bytes(PLAYBACK_KEY_BYTES)
+            new_playback_key(await _get(session, name))
 
     async def delete(self, name: str) -> None:
         """Raises StreamUnknownError."""
@@ -165,18 +164,19 @@ class StreamStore:
             stream = await _get(session, name)
             await _retire(session, stream, "deleted")
             await session.delete(stream)
-        await asyncio.to_thread(self._forget_first_key, name)
+        await self.forget_first_key(name)
 
     async def rotate_key(self, name: str) -> NewKey:
         """Gives a stream a new key; the old one opens nothing from now on. Raises StreamUnknownError."""
-        key = new_key()
         async with self._database.session() as session:
             stream = await _get(session, name)
-            await _retire(session, stream, "rotated")
-            stream.key_hash = hash_key(key)
-            stream.key_created_at = datetime.now(UTC)
-        await asyncio.to_thread(self._forget_first_key, name)
+            key = await _rotate(session, stream)
+        await self.forget_first_key(name)
         return NewKey(stream, key)
+
+    async def forget_first_key(self, name: str) -> None:
+        """The key from the first start is no more; nothing when it was another stream's."""
+        await asyncio.to_thread(self._forget_first_key, name)
 
     async def provision(self, bootstrap: Sequence[BootstrapStream]) -> None:
         """Makes what must exist after a start: the streams asked for or, at the very first start, `main`."""
@@ -215,16 +215,37 @@ def read_first_key(first_run: Path, name: str = FIRST_STREAM) -> str | None:
     return fields.get("key") if fields.get("stream") == name else None
 
 
+async def take_from_owner(session: AsyncSession, stream: Stream) -> None:
+    """Leaves the owner nothing that opens the stream: neither its key nor its playback tokens."""
+    await _rotate(session, stream)
+    new_playback_key(stream)
+    stream.owner_id = None
+
+
+def new_playback_key(stream: Stream) -> None:
+    """Makes every playback token of the stream void."""
+    stream.playback_key = secrets.token_bytes(PLAYBACK_KEY_BYTES)
+
+
 def _stream(name: str, title: str, key: str) -> Stream:
     now = datetime.now(UTC)
     return Stream(name=name, title=title, key_hash=hash_key(key), created_at=now, key_created_at=now)
 
 
 async def _get(session: AsyncSession, name: str) -> Stream:
-    stream = await session.scalar(select(Stream).where(Stream.name == name))
+    stream = await session.scalar(select(Stream).where(Stream.name == name).with_for_update())
     if stream is None:
         raise StreamUnknownError(name)
     return stream
+
+
+async def _rotate(session: AsyncSession, stream: Stream) -> str:
+    """Gives the stream a new key, which it returns; the old one is retired."""
+    key = new_key()
+    await _retire(session, stream, "rotated")
+    stream.key_hash = hash_key(key)
+    stream.key_created_at = datetime.now(UTC)
+    return key
 
 
 async def _retire(session: AsyncSession, stream: Stream, reason: str) -> None:
