@@ -197,6 +197,35 @@ async def test_streams_change_hands_by_administrators_only(
     assert_problem(await ada.delete("/api/streams/hidden"), 403, "not_allowed")
 
 
+@pytest.mark.parametrize("owner", ["bob", None])
+async def test_who_loses_a_stream_loses_what_opens_it(
+    ada: httpx.AsyncClient, people: People, admin: httpx.AsyncClient, engine: FakeEngine, owner: str | None
+) -> None:
+    bob = await people.add("bob", "streamer")
+    key = await key_of(ada, "secret")
+    token = (await ada.post("/api/streams/secret/playback-token")).json()["token"]
+    engine.streams["secret"] = on_air("secret")
+    assert (await admin.patch("/api/streams/secret", json={"owner": "ada", "title": "Still hers"})).status_code == 200
+    assert (await ask(admin, key))["allow"]
+    assert opens(engine, "secret", token)
+    assert (await admin.patch("/api/streams/secret", json={"owner": owner})).json()["owner"] == owner
+    assert (await ask(admin, key))["code"] == "key_rotated"
+    assert not opens(engine, "secret", token)
+    assert (engine.cut, engine.cut_reasons) == (["secret"], ["key_rotated"])
+    new_owner = bob if owner == "bob" else admin
+    assert (await ask(admin, await key_of(new_owner, "secret")))["allow"]
+
+
+async def test_the_first_owner_gets_the_stream_with_its_key(
+    ada: httpx.AsyncClient, admin: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    key = (await admin.post("/api/streams", json={"name": "stage"})).json()["key"]
+    engine.streams["stage"] = on_air("stage")
+    assert (await admin.patch("/api/streams/stage", json={"owner": "ada"})).json()["owner"] == "ada"
+    assert (await ask(admin, key))["allow"]
+    assert engine.cut == []
+
+
 async def test_a_streamer_has_so_many_streams(ada: httpx.AsyncClient, control: Control) -> None:
     owner = await control.accounts.users.get("ada")
     for number in range(MAX_STREAMS_OF_STREAMER - 3):

@@ -39,7 +39,10 @@ class NewStream(BaseModel):
 
 
 class StreamChange(BaseModel):
-    """What to change; what is left out stays. `owner` is for administrators; null takes the stream from its owner."""
+    """What to change; what is left out stays.
+
+    `owner` is for administrators; null makes it nobody's. Whoever owned the stream loses its key with it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

@@ -71,15 +71,19 @@ async def change_stream(
 ) -> StreamSettings:
     """Changes what people see of a stream, who may watch it, and whose it is.
 
-    Who watches a stream that becomes private is sent away.
+    Who watches a stream that becomes private is sent away. A stream that is taken from its owner goes off the air, with
+    a key that nobody has and no valid playback token; its new owner rotates the key to see one.
     """
     values = change.model_dump(exclude_none=True, exclude={"owner"})
     if "owner" in change.model_fields_set:
         values["owner_id"] = await _owner_id(change.owner, who, control)
     changed = await control.streams.change(stream.name, **values)
     control.events.emit("stream_changed", stream=stream.name, changed=sorted(change.model_fields_set))
+    if changed.key_rotated:
+        control.events.emit("stream_key_rotated", stream=stream.name)
+        await control.take_off_air(stream.name, "key_rotated")
     await control.policy.push()
-    return StreamSettings.of(changed, await control.accounts.users.names())
+    return StreamSettings.of(changed.stream, await control.accounts.users.names())
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, responses=answers("stream_unknown"))

@@ -68,7 +68,10 @@ def edit_stream(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Change what is given of a stream. Who watches one that becomes private is sent away."""
+    """Change what is given of a stream. Who watches one that becomes private is sent away.
+
+    With another owner than before it has a new key, which rotate-key shows.
+    """
     given = {"title": title, "description": description, "visibility": visibility, "owner": owner}
     with local_api(data_dir) as api:
         change = {field: value for field, value in given.items() if value is not None}

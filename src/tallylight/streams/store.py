@@ -57,6 +57,14 @@ class NewKey:
         return f"NewKey(stream={self.stream.name!r})"
 
 
+@dataclass(frozen=True)
+class ChangedStream:
+    """A stream after a change, and whether its old key opens it no more."""
+
+    stream: Stream
+    key_rotated: bool
+
+
 class StreamStore:
     """Creates, finds and deletes streams.
 
@@ -140,18 +148,25 @@ class StreamStore:
             raise StreamExistsError(name) from error
         return NewKey(stream, key)
 
-    async def change(self, name: str, **values: Any) -> Stream:
+    async def change(self, name: str, **values: Any) -> ChangedStream:
         """Sets `title`, `description`, `visibility` or `owner_id`. Raises StreamUnknownError.
 
         A stream that becomes private gets a new playback key: tokens from before, which anybody could have, end.
+        One that is taken from its owner gets a new key as well. One that was nobody's keeps it: whoever made the
+        stream gives it away together with its key.
         """
         async with self._database.session() as session:
             stream = await _get(session, name)
+            taken = stream.owner_id is not None and values.get("owner_id", stream.owner_id) != stream.owner_id
+            if taken:
+                await take_from_owner(session, stream)
             if values.get("visibility") == "private" and stream.visibility != "private":
                 new_playback_key(stream)
             for column, value in values.items():
                 setattr(stream, column, value)
-        return stream
+        if taken:
+            await self.forget_first_key(name)
+        return ChangedStream(stream, key_rotated=taken)
 
     async def void_playback_tokens(self, name: str) -> None:
         """Makes every playback token of a stream void. Raises StreamUnknownError."""
