@@ -18,7 +18,7 @@ from tallylight.api.app import public_app
 from tallylight.api.control import Control
 from tallylight.api.streams import MAX_STREAMS_OF_STREAMER
 from tallylight.broadcasts.lifecycle import Broadcast, Change, Status
-from tallylight.db import RetiredKey
+from tallylight.db import DatabaseAwayError, RetiredKey
 from tallylight.paths import DataDirectory
 from unit.conftest import served
 from unit.fake_engine import FakeEngine
@@ -257,6 +257,24 @@ async def test_an_engine_that_was_away_learns_it_when_it_is_back(ada: httpx.Asyn
     assert changed.json()["visibility"] == "private", "a change does not need the engine"
     engine.refuse = False
     await wait_until(lambda: "open" in engine.policy["streams"], PATIENCE_S, "the policy that was owed")
+
+
+async def test_a_policy_that_the_database_kept_back_comes_when_it_is_there_again(
+    ada: httpx.AsyncClient, engine: FakeEngine, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    async def away() -> Any:
+        tries.append(1)
+        raise DatabaseAwayError("Planted.")
+
+    with monkeypatch.context() as then:
+        then.setattr(control.streams, "all", away)
+        changed = await ada.patch("/api/streams/open", json={"visibility": "private"})
+        assert changed.status_code == 200
+        await wait_until(lambda: len(tries) > 1, PATIENCE_S, "another try that fails")
+    await wait_until(lambda: "open" in engine.policy["streams"], PATIENCE_S, "the policy that was owed")
+    assert not control.broken.is_set()
 
 
 async def test_a_new_engine_learns_it_at_once(ada: httpx.AsyncClient, engine: FakeEngine, data: DataDirectory) -> None:

@@ -45,7 +45,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(settings: Settings, data: DataDirectory) -> None:
-    """Serves until SIGTERM, SIGINT or the end of standard input."""
+    """Serves until SIGTERM, SIGINT, the end of standard input, or the failure of a part that runs in the background."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,7 +56,7 @@ async def serve(settings: Settings, data: DataDirectory) -> None:
         async with open_control(settings, data) as control:
             async with _doors(settings, data, public_app(control), internal_app(control)) as closed:
                 log.info("control_started", pid=os.getpid())
-                await _first_of(stop.wait(), closed.wait())
+                await _first_of(stop.wait(), closed.wait(), control.broken.wait())
             log.info("control_stopped", pid=os.getpid())
 
 

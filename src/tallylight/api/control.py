@@ -83,6 +83,8 @@ class Control:
     live_seats: Seats = field(default_factory=lambda: Seats(MAX_LIVE_LISTENERS))
     dashboard_seats: Seats = field(default_factory=lambda: Seats(MAX_DASHBOARDS))
     requests: RequestLog = field(default_factory=RequestLog)
+    # Set when a part that runs in the background has failed: without it this process is of no use any more.
+    broken: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take_off_air(self, name: str, reason: CutReason = "removed") -> None:
         """Cuts a stream's publisher. An engine that is away is told when it is back."""
@@ -251,7 +253,15 @@ async def open_control(
                 sender,
                 health_watch,
             )
-            tasks = [asyncio.create_task(part.run()) for part in parts]
+
+            def ended(task: asyncio.Task[None]) -> None:
+                if not task.cancelled():
+                    log.error("background_part_ended", part=task.get_name(), exc_info=task.exception())
+                    control.broken.set()
+
+            tasks = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
+            for task in tasks:
+                task.add_done_callback(ended)
             try:
                 yield control
             finally:

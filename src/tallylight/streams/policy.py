@@ -5,6 +5,7 @@ import base64
 from collections.abc import Iterable
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from tallylight.db import Stream
 from tallylight.engine.client import EngineAwayError, EngineClient
@@ -41,15 +42,20 @@ class PolicyKeeper:
         self._owed = asyncio.Event()
 
     async def push(self) -> None:
-        """Tells the engine what holds now. An engine that is away is told by `run` when it is back."""
+        """Tells the engine what holds now. While engine or database are away it stays owed, and `run` tries again."""
         try:
             await self.push_now()
-        except EngineAwayError as error:
-            log.warning("policy_not_pushed", cause=error.message)
+        except (EngineAwayError, SQLAlchemyError) as error:
+            log.warning("policy_not_pushed", cause=getattr(error, "message", type(error).__name__))
             self._owed.set()
 
     async def push_now(self) -> None:
-        """As `push`. Raises EngineAwayError."""
+        """As `push`.
+
+        Raises:
+            EngineAwayError: It was not told.
+            SQLAlchemyError: What holds is not known.
+        """
         # Read inside the lock, so that an older policy never overtakes a newer one.
         async with self._one_at_a_time:
             await self._engine.set_policy(policy_of(await self._streams.all()))
