@@ -52,7 +52,7 @@ async def test_it_is_for_administrators(api: httpx.AsyncClient, control: Control
 async def test_everything_at_a_glance(admin: httpx.AsyncClient, engine: FakeEngine, control: Control) -> None:
     await control.streams.create("silent", "Nobody there")
     engine.statistics = {"webrtc.bytes_out": 0}
-    engine.streams["main"] = on_air("main", viewers={"webrtc": 2, "hls": 1}, started_at="2026-11-25T00:00:00.000Z")
+    engine.streams["main"] = on_air("main", viewers={"webrtc": 2, "hls": 1}, started_at="2126-11-25T00:00:00.000Z")
     engine.streams["deleted"] = on_air("deleted", status="OFF_AIR", session=None)
     await fresh_sample(control)
     seen = (await admin.get("/api/dashboard")).json()
@@ -72,7 +72,7 @@ async def test_everything_at_a_glance(admin: httpx.AsyncClient, engine: FakeEngi
     assert (main["status"], main["viewers"], main["started_at"]) == (
         "ON_AIR",
         {"webrtc": 2, "hls": 1},
-        "2026-11-25T00:00:00.000Z",
+        "2126-11-25T00:00:00.000Z",
     )
     assert (silent["title"], silent["status"], silent["ingress_bps"]) == ("Nobody there", "OFF_AIR", None)
     for stream in seen["streams"]:

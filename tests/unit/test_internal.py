@@ -120,7 +120,7 @@ async def test_video_expose_passes_the_newest_or_the_named_stream_on(
 ) -> None:
     for name, minute in (("old", 1), ("newest", 3), ("middle", 2)):
         await control.streams.create(name, "")
-        engine.streams[name] = on_air(name, tracks=[VIDEO], started_at=f"2026-11-25T00:0{minute}:00.000Z")
+        engine.streams[name] = on_air(name, tracks=[VIDEO], started_at=f"2126-11-25T00:0{minute}:00.000Z")
         engine.taps[name] = [b"ftyp", name.encode()]
     newest = await internal.get("/internal/videoExpose")
     assert (newest.status_code, newest.headers["content-type"]) == (200, "video/mp4")

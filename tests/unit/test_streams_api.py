@@ -15,12 +15,16 @@ from sqlalchemy import update
 from support.waiting import wait_until
 from tallylight.accounts.identity import Role, Scope
 from tallylight.api.app import public_app
-from tallylight.api.control import Control
+from tallylight.api.control import Control, open_control
 from tallylight.api.streams import MAX_STREAMS_OF_STREAMER
 from tallylight.broadcasts.lifecycle import Broadcast, Change, Status
+from tallylight.config import Settings
 from tallylight.db import DatabaseAwayError, RetiredKey
+from tallylight.engine.models import StreamStatus
 from tallylight.paths import DataDirectory
-from unit.conftest import served
+from tallylight.streams.cuts import why_cut
+from tallylight.streams.store import PublishingRule
+from unit.conftest import quick_passwords, served
 from unit.fake_engine import FakeEngine
 from unit.test_accounts_api import opens
 from unit.test_api import assert_problem, on_air
@@ -337,6 +341,69 @@ async def test_a_publisher_that_could_not_be_cut_is_cut_when_the_engine_is_back(
     await wait_until(lambda: engine.cut, PATIENCE_S, "the cut that was owed")
     await control.resynchronise()
     assert (engine.cut, engine.cut_reasons) == (["open"], ["key_rotated"]), "who came later has the new key"
+
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+RULE = PublishingRule(key_created_at=NOW, owner_may_publish=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule", "reason"),
+    [
+        ({}, RULE, None),
+        ({"started_at": "2026-11-25T12:00:00.000Z"}, RULE, None),
+        ({"started_at": "2026-11-25T11:59:59.999Z"}, RULE, "key_rotated"),
+        ({}, None, "removed"),
+        ({}, replace(RULE, owner_may_publish=False), "removed"),
+        ({"session": None}, None, None),
+    ],
+)
+def test_which_publications_may_stay(fields: dict[str, Any], rule: PublishingRule | None, reason: str | None) -> None:
+    assert why_cut(StreamStatus.model_validate(on_air("stage", **fields)), rule) == reason
+
+
+async def test_a_control_plane_that_starts_cuts_who_may_not_stay(
+    settings: Settings, data: DataDirectory, engine: FakeEngine
+) -> None:
+    """What its predecessor owed died with it."""
+    async with open_control(settings, data, quick_passwords()) as control:
+        user = await control.accounts.users.create("ada", "streamer", "no password")
+        for name, owner_id in (("kept", None), ("rotated", None), ("silenced", user.id)):
+            await control.streams.create(name, owner_id=owner_id)
+        engine.refuse = True
+        await control.change_user("ada", disabled=True)
+    started = (datetime.now(UTC) + timedelta(milliseconds=1)).isoformat()
+    for name in ("kept", "rotated", "silenced", "deleted"):
+        engine.streams[name] = on_air(name, started_at=started)
+    engine.streams["rotated"]["started_at"] = "2020-01-01T00:00:00.000Z"
+    engine.refuse = False
+    async with open_control(settings, data, quick_passwords()):
+        await wait_until(lambda: len(engine.cut) == 3, PATIENCE_S, "three cuts")
+    assert dict(zip(engine.cut, engine.cut_reasons, strict=True)) == {
+        "rotated": "key_rotated",
+        "silenced": "removed",
+        "deleted": "removed",
+    }
+
+
+async def test_a_cut_that_fails_while_others_are_made_up_for_is_owed(
+    ada: httpx.AsyncClient, engine: FakeEngine, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.streams["open"] = on_air("open", started_at="2020-01-01T00:00:00.000Z")
+    rules = control.streams.publishing_rules
+
+    async def meanwhile() -> dict[str, PublishingRule]:
+        found = await rules()
+        monkeypatch.undo()
+        engine.refuse = True
+        await control.take_off_air("hidden")
+        engine.refuse = False
+        engine.streams["gone"] = on_air("gone")
+        return found
+
+    monkeypatch.setattr(control.streams, "publishing_rules", meanwhile)
+    await control.cutter.enforce()
+    await wait_until(lambda: "gone" in engine.cut, PATIENCE_S, "the cut that failed meanwhile")
 
 
 async def test_sessions_without_addresses_but_for_administrators(

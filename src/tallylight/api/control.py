@@ -149,20 +149,10 @@ class Control:
             EngineAwayError: It is not there any more.
         """
         try:
-            await self._resynchronise()
+            await self.policy.push_now()
+            await self.cutter.enforce()
         except SQLAlchemyError as error:
             raise DatabaseError("database_away", "The database does not answer.") from error
-
-    async def _resynchronise(self) -> None:
-        await self.policy.push_now()
-        await self.cutter.pay()
-        # The engine first: what it was allowed to take is in the database by then.
-        live = await self.engine.streams()
-        known = {stream.name for stream in await self.streams.all()}
-        for name, status in live.items():
-            if status.session is not None and name not in known:
-                log.warning("stranger_cut", stream=name)
-                await self.engine.cut_publisher(name)
 
 
 async def _void_lost_playback_tokens(session: AsyncSession, before: Identity, after: Identity) -> None:
@@ -229,7 +219,7 @@ async def open_control(
                 sampler=sampler,
                 publishers=publishers,
                 policy=policy,
-                cutter=PublisherCutter(engine),
+                cutter=PublisherCutter(engine, streams),
             )
             reconciler = Reconciler(engine, streams, broadcasts, settings.reconnect_window_s, events)
 

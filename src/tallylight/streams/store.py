@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import Select, and_, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -58,6 +58,14 @@ class NewKey:
 
 
 @dataclass(frozen=True)
+class PublishingRule:
+    """What decides whether a publication of a stream may stay, but for the key, which was right when it began."""
+
+    key_created_at: datetime
+    owner_may_publish: bool
+
+
+@dataclass(frozen=True)
 class ChangedStream:
     """A stream after a change, and whether its old key opens it no more."""
 
@@ -103,13 +111,14 @@ class StreamStore:
 
     async def owner_may_publish(self, stream: Stream) -> bool:
         """False when the owner has been disabled, or is no streamer any more."""
-        if stream.owner_id is None:
-            return True
-        query = select(User.id).where(
-            User.id == stream.owner_id, User.disabled.is_(False), User.role.in_(("admin", "streamer"))
-        )
         async with self._database.session() as session:
-            return await session.scalar(query) is not None
+            return bool(await session.scalar(_with_owner(_OWNER_MAY_PUBLISH).where(Stream.id == stream.id)))
+
+    async def publishing_rules(self) -> dict[str, PublishingRule]:
+        """What holds for publishers of each stream, by name."""
+        query = _with_owner(Stream.name, Stream.key_created_at, _OWNER_MAY_PUBLISH)
+        async with self._database.session() as session:
+            return {name: PublishingRule(made, bool(may)) for name, made, may in await session.execute(query)}
 
     async def find_retired(self, key: str) -> RetiredKey | None:
         """What is known of a key that opens nothing any more."""
@@ -228,6 +237,16 @@ def read_first_key(first_run: Path, name: str = FIRST_STREAM) -> str | None:
         return None
     fields = dict(line.split(": ", 1) for line in lines if ": " in line)
     return fields.get("key") if fields.get("stream") == name else None
+
+
+# Of a stream joined with its owner, if it has one.
+_OWNER_MAY_PUBLISH = or_(
+    Stream.owner_id.is_(None), and_(User.disabled.is_(False), User.role.in_(("admin", "streamer")))
+)
+
+
+def _with_owner(*columns: Any) -> Select[Any]:
+    return select(*columns).select_from(Stream).outerjoin(User, Stream.owner_id == User.id)
 
 
 async def take_from_owner(session: AsyncSession, stream: Stream) -> None:
