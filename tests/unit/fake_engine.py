@@ -85,8 +85,9 @@ class FakeEngine:
                 return 200, {"streams": list(self.streams.values())}
             case "GET", ["v1", "streams", name] if name in self.streams:
                 return 200, self.streams[name]
-            case "DELETE", ["v1", "streams", name, "publisher"] if name in self.streams:
-                del self.streams[name]
+            case "DELETE", ["v1", "streams", name, "publisher"] if self.streams.get(name, {}).get("session"):
+                gone = {"status": "OFF_AIR", "session": None, "stream_type": None, "started_at": None}
+                self.streams[name] = self.streams[name] | gone
                 self.cut.append(name)
                 self.cut_reasons.append(query.removeprefix("reason="))
                 return 204, None

@@ -255,6 +255,29 @@ async def test_the_engine_learns_of_each_change_before_the_answer(ada: httpx.Asy
     assert sorted(engine.policy["streams"]) == ["secret"]
 
 
+async def test_a_deleted_streams_last_media_is_nobodys(ada: httpx.AsyncClient, engine: FakeEngine) -> None:
+    token = (await ada.post("/api/streams/secret/playback-token")).json()["token"]
+    engine.streams["secret"] = on_air("secret", status="OFF_AIR", session=None)
+    engine.streams["open"] = on_air("open")
+    assert opens(engine, "secret", token)
+    await ada.delete("/api/streams/secret")
+    assert "open" not in engine.policy["streams"]
+    assert engine.policy["streams"]["secret"]["visibility"] == "private"
+    assert not opens(engine, "secret", token)
+    await ada.post("/api/streams", json={"name": "secret"})
+    assert engine.policy["streams"] == {}, "there is a public stream of this name again"
+
+
+async def test_a_control_plane_that_starts_knows_what_the_engine_still_has(
+    settings: Settings, data: DataDirectory, engine: FakeEngine
+) -> None:
+    for name in ("main", "deleted"):
+        engine.streams[name] = on_air(name, status="OFF_AIR", session=None)
+    async with open_control(settings, data, quick_passwords()):
+        await wait_until(lambda: engine.policy is not None, PATIENCE_S, "the policy of the start")
+    assert list(engine.policy["streams"]) == ["deleted"]
+
+
 async def test_an_engine_that_was_away_learns_it_when_it_is_back(ada: httpx.AsyncClient, engine: FakeEngine) -> None:
     engine.refuse = True
     changed = await ada.patch("/api/streams/open", json={"visibility": "private"})

@@ -2,7 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import Iterable
+import secrets
+from collections.abc import Collection
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tallylight.db import Stream
 from tallylight.engine.client import EngineAwayError, EngineClient
 from tallylight.engine.models import PlaybackPolicy, StreamPolicy
-from tallylight.streams.store import StreamStore
+from tallylight.streams.store import PLAYBACK_KEY_BYTES, StreamStore
 
 log = structlog.get_logger()
 
@@ -18,16 +19,22 @@ log = structlog.get_logger()
 RETRY_S = 1.0
 
 
-def policy_of(streams: Iterable[Stream]) -> PlaybackPolicy:
-    """Private streams with their keys; to the engine all others are public. Pure."""
+def policy_of(streams: Collection[Stream], live: Collection[str]) -> PlaybackPolicy:
+    """Private streams with their keys; to the engine all that are not named are public.
+
+    Args:
+        streams: All that exist.
+        live: Names that the engine knows. A stream of these that exists no more is private, with a key that nobody has:
+            the engine offers its newest media for a while.
+    """
+    keys = {name: secrets.token_bytes(PLAYBACK_KEY_BYTES) for name in live}
+    keys |= {stream.name: stream.playback_key for stream in streams}
+    public = {stream.name for stream in streams if stream.visibility != "private"}
     return PlaybackPolicy(
         streams={
-            stream.name: StreamPolicy(
-                visibility="private",
-                playback_key=base64.urlsafe_b64encode(stream.playback_key).rstrip(b"=").decode(),
-            )
-            for stream in streams
-            if stream.visibility == "private"
+            name: StreamPolicy(visibility="private", playback_key=base64.urlsafe_b64encode(key).rstrip(b"=").decode())
+            for name, key in keys.items()
+            if name not in public
         }
     )
 
@@ -58,7 +65,9 @@ class PolicyKeeper:
         """
         # Read inside the lock, so that an older policy never overtakes a newer one.
         async with self._one_at_a_time:
-            await self._engine.set_policy(policy_of(await self._streams.all()))
+            # The engine before the database: what it knows by then is in there, or was deleted.
+            live = await self._engine.streams()
+            await self._engine.set_policy(policy_of(await self._streams.all(), live.keys()))
             self._owed.clear()
 
     async def run(self) -> None:
