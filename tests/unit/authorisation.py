@@ -197,7 +197,7 @@ async def _add_broadcast(world: World, stream: str) -> str:
         session="s",
         epoch=1,
         boot_id="b",
-        started_at=AT,
+        started_at=datetime.now(UTC),
         last_media_at=AT,
         expires_at=AT,
         ended_at=AT,

@@ -213,7 +213,8 @@ async def test_after_a_restart_nothing_is_left_on_air(
     await BroadcastStore(database).apply([Change(None, stale_row(), None)])
     async with open_control(settings, data) as control:
         transport = httpx.ASGITransport(app=public_app(control))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as api:
+        headers = {"Authorization": f"Bearer {control.admin_token}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as api:
             assert (await api.get("/api/broadcasts/left")).json()["status"] == "RECONNECTING"
             async with served(FakeEngine(), data.engine_socket):
                 await wait_until(
@@ -255,7 +256,10 @@ async def _has_status(control: Control, status: Status) -> bool:
 async def test_api_lists_the_newest_first_page_by_page(api: httpx.AsyncClient, control: Control) -> None:
     for name in "ab":
         await control.streams.create(name)
-    rows = [stale_row(id=f"{number}", status=Status.ENDED, stream="ab"[number % 2]) for number in range(5)]
+    now = datetime.now(UTC)
+    rows = [
+        stale_row(id=f"{number}", status=Status.ENDED, stream="ab"[number % 2], started_at=now) for number in range(5)
+    ]
     await control.broadcasts.apply([Change(None, row, None) for row in rows])
     first = (await api.get("/api/broadcasts", params={"limit": 2})).json()
     assert [row["id"] for row in first["broadcasts"]] == ["4", "3"]

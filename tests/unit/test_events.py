@@ -228,6 +228,17 @@ async def test_a_streamer_hears_of_streams_of_their_own(
     }
 
 
+async def test_who_takes_a_deleted_streams_name_hears_of_their_own_only(
+    admin_live: httpx.AsyncClient, control: Control, engine: FakeEngine
+) -> None:
+    yesterday = {"at": "2026-01-01T00:00:00.000Z", "event": "publish_started", "stream": "ada", "session": "s"}
+    control.events.copy(EngineEvent.model_validate(yesterday | {"seq": 1}))
+    header = await signed_in(control, "ada", "streamer")
+    control.events.emit("stream_created", stream="ada")
+    async with listening(admin_live, params={"after": 0}, headers=header) as events:
+        assert (await next_of(events))["event"] == "stream_created"
+
+
 async def test_a_streamer_is_told_what_was_lost(admin_live: httpx.AsyncClient, control: Control) -> None:
     header = await signed_in(control, "ada", "streamer")
     async with listening(admin_live, params={"after": 1}, headers=header) as events:

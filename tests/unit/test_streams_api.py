@@ -119,6 +119,25 @@ async def test_who_is_told_of_whose_broadcasts_and_publishers(
     assert (await ada.get("/api/broadcasts/of-secret")).status_code == 200
 
 
+async def test_the_past_of_a_deleted_stream_is_not_told_to_who_takes_its_name(
+    ada: httpx.AsyncClient, people: People, admin: httpx.AsyncClient, control: Control
+) -> None:
+    before = datetime.now(UTC) - timedelta(days=1)
+    await control.broadcasts.apply([Change(None, ended("secret", started_at=before), None)])
+    await ada.delete("/api/streams/secret")
+    bob = await people.add("bob", "streamer")
+    await bob.post("/api/streams", json={"name": "secret"})
+    await control.broadcasts.apply([Change(None, ended("secret", id="of-bobs"), None)])
+    for query in ({}, {"stream": "secret"}):
+        told = (await bob.get("/api/broadcasts", params=query)).json()["broadcasts"]
+        assert [broadcast["id"] for broadcast in told] == ["of-bobs"]
+        told = (await admin.get("/api/broadcasts", params=query)).json()["broadcasts"]
+        assert [broadcast["id"] for broadcast in told] == ["of-bobs", "of-secret"]
+    assert_problem(await bob.get("/api/broadcasts/of-secret"), 404, "broadcast_unknown")
+    assert (await bob.get("/api/broadcasts/of-bobs")).status_code == 200
+    assert (await admin.get("/api/broadcasts/of-secret")).status_code == 200
+
+
 def ended(stream: str, **fields: Any) -> Broadcast:
     at = datetime.now(UTC)
     broadcast = Broadcast(

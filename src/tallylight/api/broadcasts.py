@@ -1,6 +1,6 @@
 """`/api/broadcasts`: each time on air, newest first; of the streams that one may see."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from tallylight.api.control import Control, ControlPlane
 from tallylight.api.problems import answers
 from tallylight.broadcasts.store import BroadcastUnknownError
 from tallylight.broadcasts.view import BroadcastView
+from tallylight.db import Stream
 
 router = APIRouter(prefix="/api/broadcasts", tags=["broadcasts"])
 
@@ -38,7 +39,9 @@ async def list_broadcasts(
     before: Annotated[str | None, Query(max_length=64)] = None,
 ) -> BroadcastList:
     """Broadcasts of one stream or of all, newest first."""
-    found = await control.broadcasts.newest(limit, await _visible(who, stream, control), before)
+    visible = await _visible(who, stream, control)
+    ids = None if visible is None else [known.id for known in visible]
+    found = await control.broadcasts.newest(limit, ids, stream=stream, before=before)
     now = datetime.now(UTC)
     return BroadcastList(
         broadcasts=[BroadcastView.of(broadcast, now) for broadcast in found],
@@ -51,19 +54,20 @@ async def get_broadcast(broadcast_id: BroadcastId, who: WhoAsks, control: Contro
     """One broadcast."""
     broadcast = await control.broadcasts.get(broadcast_id)
     visible = await _visible(who, broadcast.stream, control)
-    if visible is not None and broadcast.stream not in visible:
+    # Of a deleted stream that had the same name, it is not of the one that may be seen.
+    if visible is not None and not any(broadcast.started_at >= stream.created_at for stream in visible):
         raise BroadcastUnknownError(broadcast_id)
     return BroadcastView.of(broadcast, datetime.now(UTC))
 
 
-async def _visible(who: Identity, stream: str | None, control: Control) -> Collection[str] | None:
-    """Names of the streams whose broadcasts may be seen; None for all, also of streams that are gone.
+async def _visible(who: Identity, stream: str | None, control: Control) -> Sequence[Stream] | None:
+    """Streams whose broadcasts may be seen, of this name or all; None for no limit, also of streams that are gone.
 
     Who names a stream sees an unlisted one as well.
     """
     if who.role == "admin" and "read" in who.scopes:
-        return None if stream is None else [stream]
+        return None
     streams = await control.streams.all()
     if stream is None:
-        return [known.name for known in streams if who.may_list(known)]
-    return [known.name for known in streams if known.name == stream and who.may_watch(known)]
+        return [known for known in streams if who.may_list(known)]
+    return [known for known in streams if known.name == stream and who.may_watch(known)]

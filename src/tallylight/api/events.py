@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -50,14 +51,15 @@ class _Ear:
         """Those that they may know of."""
         if self._who.role == "admin" or not events:
             return events
-        own = await self._own_streams()
+        own = await self._own_since()
         await asyncio.sleep(MIN_INTERVAL_S)
         return [event for event in events if _is_for(own, event)]
 
-    async def _own_streams(self) -> set[str]:
+    async def _own_since(self) -> dict[str, datetime]:
+        """Names of one's own streams, and when each was made: what is older was another's."""
         if self._who.role != "streamer" or self._who.user_id is None:
-            return set()
-        return {stream.name for stream in await self._control.streams.owned_by(self._who.user_id)}
+            return {}
+        return {stream.name: stream.created_at for stream in await self._control.streams.owned_by(self._who.user_id)}
 
 
 async def _ear(request: Request, who: SignedIn, control: ControlPlane) -> _Ear:
@@ -77,8 +79,14 @@ async def follow_events(
     return EventStream(_messages(reader, ear, stream), control.event_seats)
 
 
-def _is_for(own: set[str], event: Event) -> bool:
-    return event.event == EVENTS_LOST or (event.stream in own and event.event not in ADMIN_ONLY)
+def _is_for(own: Mapping[str, datetime], event: Event) -> bool:
+    if event.event == EVENTS_LOST:
+        return True
+    since = None if event.stream is None else own.get(event.stream)
+    if since is None or event.event in ADMIN_ONLY:
+        return False
+    # Events tell milliseconds: the one of the stream's making is not older than the stream.
+    return event.moment() >= since.replace(microsecond=since.microsecond // 1000 * 1000)
 
 
 async def _messages(reader: Reader, ear: _Ear, stream: str | None) -> AsyncGenerator[str]:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.broadcasts.lifecycle import Broadcast, Change, Status
-from tallylight.db import BroadcastRow, Database
+from tallylight.db import BroadcastRow, Database, Stream
 from tallylight.errors import TallylightError
 
 
@@ -54,12 +54,26 @@ class BroadcastStore:
         return _read(row)
 
     async def newest(
-        self, limit: int, streams: Collection[str] | None = None, before: str | None = None
+        self,
+        limit: int,
+        stream_ids: Collection[int] | None = None,
+        *,
+        stream: str | None = None,
+        before: str | None = None,
     ) -> list[Broadcast]:
-        """The newest first, of these streams or all, older than `before` if given. Raises BroadcastUnknownError."""
+        """The newest first, older than `before` if given. Raises BroadcastUnknownError.
+
+        Args:
+            stream_ids: Only of these streams, without those of a deleted one that had the same name.
+            stream: Only of this name, whichever streams had it.
+        """
         query = select(BroadcastRow).order_by(BroadcastRow.number.desc()).limit(limit)
-        if streams is not None:
-            query = query.where(BroadcastRow.stream.in_(streams))
+        if stream_ids is not None:
+            query = query.join(Stream, Stream.name == BroadcastRow.stream).where(
+                Stream.id.in_(stream_ids), BroadcastRow.started_at >= Stream.created_at
+            )
+        if stream is not None:
+            query = query.where(BroadcastRow.stream == stream)
         async with self._database.session() as session:
             if before is not None:
                 number = await session.scalar(select(BroadcastRow.number).where(BroadcastRow.id == before))

@@ -32,6 +32,13 @@ class Event:
     stream: str | None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
+    def moment(self) -> datetime:
+        """When it happened; long ago when the engine's clock says nothing sensible."""
+        try:
+            return datetime.fromisoformat(self.at).astimezone(UTC)
+        except ValueError:
+            return datetime.min.replace(tzinfo=UTC)
+
     def as_dict(self) -> dict[str, Any]:
         """The event as it is sent: its own fields beside those that every event has."""
         return {"seq": self.seq, "at": self.at, "event": self.event, "stream": self.stream, **self.fields}
