@@ -113,7 +113,7 @@ class World:
         revoked = await accounts.tokens.create(users["boss"], "revoked", SCOPES, now, None)
         await accounts.tokens.revoke(revoked.token)
         tokens |= {"expired": expired.secret, "revoked": revoked.secret}
-        tokens["disabled"] = await accounts.sessions.begin(users["disabled"].id, now)
+        tokens["disabled"] = await accounts.sessions.begin(users["disabled"].id, password_hash, now) or ""
         await control.change_user("demoted", role="viewer")
         await control.change_user("disabled", disabled=True)
         return cls(control, engine, app, tokens)
@@ -127,7 +127,9 @@ class World:
         if asker in self.tokens:
             return {"authorization": f"Bearer {self.tokens[asker]}"}
         user = await self.control.accounts.users.get("boss" if asker == "admin" else asker)
-        return self._cookie(await self.control.accounts.sessions.begin(user.id, datetime.now(UTC)))
+        secret = await self.control.accounts.sessions.begin(user.id, user.password_hash, datetime.now(UTC))
+        assert secret is not None
+        return self._cookie(secret)
 
     @staticmethod
     def _cookie(secret: str) -> dict[str, str]:

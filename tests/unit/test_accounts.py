@@ -16,7 +16,7 @@ from tallylight.accounts.first_admin import read_first_password
 from tallylight.accounts.limiter import ACCOUNT_TRIES, ADDRESS_TRIES
 from tallylight.accounts.passwords import AT_ONCE, MAX_WAITING, BusyError, Passwords
 from tallylight.accounts.sessions import IDLE_LIFE, MAX_SESSIONS, RENEW_EVERY, WHOLE_LIFE
-from tallylight.accounts.tokens import MAX_TOKENS, TokenUnknownError, TooManyTokensError
+from tallylight.accounts.tokens import MAX_TOKENS, SignInEndedError, TokenUnknownError, TooManyTokensError
 from tallylight.accounts.users import LastAdminError, UserExistsError, UserUnknownError
 from tallylight.db import Database
 from tallylight.events import EventLog
@@ -219,7 +219,7 @@ async def test_a_cookie_is_kept_as_a_hash_and_makes_the_identity(kit: Kit, data:
 async def test_a_session_lives_on_while_it_is_used_and_ends_in_any_case(kit: Kit) -> None:
     user = await kit.accounts.users.get("ada")
     sessions, begun = kit.accounts.sessions, datetime.now(UTC)
-    secret = await sessions.begin(user.id, begun)
+    secret = await sessions.begin(user.id, user.password_hash, begun) or ""
     late = begun + IDLE_LIFE - timedelta(seconds=1)
     assert await sessions.find(secret, begun + RENEW_EVERY - timedelta(seconds=1)) is not None
     assert await sessions.find(secret, begun + IDLE_LIFE) is None, "a use within the hour writes nothing"
@@ -235,10 +235,12 @@ async def test_a_session_lives_on_while_it_is_used_and_ends_in_any_case(kit: Kit
 async def test_sessions_of_a_user_are_bounded_and_ended_ones_are_cleared(kit: Kit, data: DataDirectory) -> None:
     user = await kit.accounts.users.get("ada")
     now = datetime.now(UTC)
-    secrets = [await kit.accounts.sessions.begin(user.id, now) for _ in range(MAX_SESSIONS + 2)]
+    secrets = [
+        await kit.accounts.sessions.begin(user.id, user.password_hash, now) or "" for _ in range(MAX_SESSIONS + 2)
+    ]
     alive = [await kit.accounts.sessions.find(secret, now) is not None for secret in secrets]
     assert alive == [False] * 2 + [True] * MAX_SESSIONS
-    await kit.accounts.sessions.begin(user.id, now + WHOLE_LIFE)
+    await kit.accounts.sessions.begin(user.id, user.password_hash, now + WHOLE_LIFE)
     assert await count_rows(kit.database, "web_sessions") == 1
 
 
@@ -251,6 +253,40 @@ async def test_a_password_of_ones_own_ends_the_other_sessions(kit: Kit) -> None:
     assert await kit.accounts.again(who) == who
     assert (await kit.accounts.by_cookie(there, HERE)).role is None
     assert [await kit.code(password=RIGHT), await kit.code(password="another password")] == ["password_wrong", "in"]
+
+
+@pytest.mark.parametrize("meanwhile", [{"password_hash": "x"}, {"disabled": True}])
+async def test_a_change_while_the_password_is_checked_wins(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, meanwhile: dict[str, Any]
+) -> None:
+    who = await kit.accounts.by_cookie((await kit.accounts.sign_in("ada", RIGHT, HERE)).secret, HERE)
+    matches = kit.accounts.passwords.matches
+
+    async def slowly(password: str, password_hash: str | None) -> bool:
+        right = await matches(password, password_hash)
+        await kit.change("ada", **meanwhile)
+        return right
+
+    monkeypatch.setattr(kit.accounts.passwords, "matches", slowly)
+    assert await kit.code(password=RIGHT) == "password_wrong"
+    assert await count_rows(kit.database, "web_sessions") == 0
+    if "password_hash" in meanwhile:
+        await kit.change("ada", password_hash=await kit.accounts.passwords.hash(RIGHT))
+        with pytest.raises(PasswordWrongError):
+            await kit.accounts.change_own_password(who, RIGHT, "another password", HERE)
+        assert (await kit.accounts.users.get("ada")).password_hash == "x"
+
+
+async def test_who_was_signed_out_meanwhile_makes_no_token(kit: Kit) -> None:
+    user = await kit.accounts.users.get("ada")
+    cookie = (await kit.accounts.sign_in("ada", RIGHT, HERE)).secret
+    token = (await kit.accounts.tokens.create(user, "t", ["read"], datetime.now(UTC), None)).secret
+    askers = [await kit.accounts.by_cookie(cookie, HERE), await kit.accounts.by_token(token)]
+    await kit.change("ada", password_hash="x")
+    for asker in askers:
+        with pytest.raises(SignInEndedError):
+            await kit.accounts.tokens.create(user, "kept", ["read"], datetime.now(UTC), None, asker=asker)
+    assert await count_rows(kit.database, "api_tokens") == 0
 
 
 async def test_guessing_the_present_password_is_limited(kit: Kit) -> None:

@@ -111,16 +111,16 @@ class Accounts:
             raise TooManyTriesError
         user = await self.users.find(name)
         right = await self.passwords.matches(password, None if user is None else user.password_hash)
-        if user is None or not right or user.disabled:
+        secret = None
+        if user is not None and right:
+            secret = await self.sessions.begin(user.id, user.password_hash, datetime.now(UTC))
+        if user is None or secret is None:
             # An unknown name is not repeated: people type passwords into the wrong field.
             self._events.emit("sign_in_refused", code="password_wrong", user=None if user is None else user.name)
             raise PasswordWrongError
         self._limit.succeeded(remote_ip, name, self._clock())
         if self.passwords.outdated(user.password_hash):
             await self.users.replace_hash(user.id, user.password_hash, await self.passwords.hash(password))
-        now = datetime.now(UTC)
-        secret = await self.sessions.begin(user.id, now)
-        await self.users.seen(user, now)
         self._events.emit("signed_in", user=user.name)
         return SignedIn(user, secret)
 
@@ -139,7 +139,10 @@ class Accounts:
             raise PasswordWrongError
         self._limit.succeeded(remote_ip, who.name, self._clock())
         session_id = who.credential if isinstance(who.credential, int) else None
-        await self.users.set_own_password(user.id, await self.passwords.hash(new), session_id)
+        if not await self.users.set_own_password(
+            user.id, user.password_hash, await self.passwords.hash(new), session_id
+        ):
+            raise PasswordWrongError
         await self.forget_first_password(user.name)
         log.info("user_changed", user=user.name, password=True)
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.accounts.secrets import MAX_SECRET_CHARACTERS, hash_secret, new_session_secret
@@ -24,14 +24,22 @@ class WebSessionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, user_id: int, now: datetime) -> str:
-        """A new session's secret, for the cookie. Clears away what has ended."""
+    async def begin(self, user_id: int, password_hash: str, now: datetime) -> str | None:
+        """A new session's secret, for the cookie. Clears away what has ended.
+
+        None when the user has been disabled or has another password by now than the one that was verified.
+        """
         secret = new_session_secret()
         row = WebSession(
             token_hash=hash_secret(secret), user_id=user_id, created_at=now, renewed_at=now, expires_at=now + IDLE_LIFE
         )
         kept = select(WebSession.id).where(WebSession.user_id == user_id).order_by(WebSession.id.desc())
+        verified = (User.id == user_id, User.password_hash == password_hash, User.disabled.is_(False))
+        seen = update(User).where(*verified).values(last_seen_at=now).returning(User.id)
         async with self._database.session() as session:
+            # A write, so that it is not changed any more before the session is there to be ended.
+            if await session.scalar(seen) is None:
+                return None
             await session.execute(delete(WebSession).where(WebSession.expires_at <= now))
             session.add(row)
             await session.flush()

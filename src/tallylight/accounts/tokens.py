@@ -9,9 +9,10 @@ import structlog
 from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tallylight.accounts.identity import SCOPES, Scope
+from tallylight.accounts.identity import SCOPES, Identity, Scope
 from tallylight.accounts.secrets import MAX_SECRET_CHARACTERS, hash_secret, new_token_secret
-from tallylight.db import ApiToken, Database, User
+from tallylight.accounts.users import lock
+from tallylight.db import ApiToken, Database, User, WebSession
 from tallylight.errors import TallylightError
 
 log = structlog.get_logger()
@@ -32,6 +33,11 @@ class TooManyTokensError(TallylightError):
         super().__init__("too_many_tokens", f"A user has at most {MAX_TOKENS} tokens.", "Revoke one first.")
 
 
+class SignInEndedError(TallylightError):
+    def __init__(self) -> None:
+        super().__init__("sign_in_needed", "This sign-in has just ended.", "Sign in again.")
+
+
 @dataclass(frozen=True)
 class NewToken:
     """A token with its secret in plain text: the only moment anybody can see it."""
@@ -50,9 +56,24 @@ class TokenStore:
         self._database = database
 
     async def create(
-        self, user: User, name: str, scopes: Collection[Scope], now: datetime, life: timedelta | None
+        self,
+        user: User,
+        name: str,
+        scopes: Collection[Scope],
+        now: datetime,
+        life: timedelta | None,
+        *,
+        asker: Identity | None = None,
     ) -> NewToken:
-        """Raises TooManyTokensError."""
+        """Makes a token.
+
+        Args:
+            asker: Who asks for it, and must be signed in still when it is made.
+
+        Raises:
+            SignInEndedError: The asker is not, by now.
+            TooManyTokensError: The user has as many as allowed.
+        """
         secret = new_token_secret()
         token = ApiToken(
             id=uuid.uuid4().hex,
@@ -64,6 +85,10 @@ class TokenStore:
             expires_at=None if life is None else now + life,
         )
         async with self._database.session() as session:
+            # A new password or being disabled ends sessions and tokens under the same lock: also this one, or before.
+            await lock(session, user.id)
+            if asker is not None and not await _is_signed_in(session, asker):
+                raise SignInEndedError
             count = await session.scalar(select(func.count()).where(ApiToken.user_id == user.id))
             if (count or 0) >= MAX_TOKENS:
                 raise TooManyTokensError
@@ -112,6 +137,16 @@ def scopes_of(token: ApiToken) -> frozenset[Scope]:
     """What the token was given."""
     words = token.scopes.split()
     return frozenset(scope for scope in SCOPES if scope in words)
+
+
+async def _is_signed_in(session: AsyncSession, who: Identity) -> bool:
+    """Whether the session or token that was asked with is still there."""
+    match who.credential:
+        case int() as session_id:
+            return await session.scalar(select(WebSession.id).where(WebSession.id == session_id)) is not None
+        case str() as token_id:
+            return await session.scalar(select(ApiToken.id).where(ApiToken.id == token_id)) is not None
+    return True
 
 
 async def _find(session: AsyncSession, condition: ColumnElement[bool], now: datetime) -> tuple[ApiToken, User] | None:

@@ -84,8 +84,7 @@ class UserStore:
 
     async def locked(self, session: AsyncSession, name: str) -> User:
         """The user, whom nobody else changes until this transaction ends. Raises UserUnknownError."""
-        # SQLite locks no rows: a write, which need not change anything, keeps every other writer out.
-        await session.execute(update(User).where(User.name == name).values(disabled=User.disabled))
+        await lock(session)
         # Every administrator is locked as well (PostgreSQL): two changes at once must not remove the last two.
         await session.execute(select(User.id).where(User.role == "admin").order_by(User.id).with_for_update())
         user = await session.scalar(select(User).where(User.name == name).with_for_update())
@@ -116,20 +115,23 @@ class UserStore:
             for table in (WebSession, ApiToken):
                 await session.execute(delete(table).where(table.user_id == user.id))
 
-    async def set_own_password(self, user_id: int, password_hash: str, session_id: int | None) -> None:
-        """A new password by its owner: ends the user's other sessions; tokens of programs stay."""
+    async def set_own_password(self, user_id: int, old: str, new: str, session_id: int | None) -> bool:
+        """A new password by its owner: ends the user's other sessions; tokens of programs stay.
+
+        False when the hash that was verified is not `old` any more: somebody else has set a password meanwhile.
+        """
         async with self._database.session() as session:
-            await session.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+            if not await _replace_hash(session, user_id, old, new):
+                return False
             await session.execute(
                 delete(WebSession).where(WebSession.user_id == user_id, WebSession.id.is_distinct_from(session_id))
             )
+            return True
 
     async def replace_hash(self, user_id: int, old: str, new: str) -> None:
         """Keeps a hash of the same password with newer parameters, unless the password was changed meanwhile."""
         async with self._database.session() as session:
-            await session.execute(
-                update(User).where(User.id == user_id, User.password_hash == old).values(password_hash=new)
-            )
+            await _replace_hash(session, user_id, old, new)
 
     async def delete(self, session: AsyncSession, user: User) -> None:
         """Deletes a `locked` user with sessions and tokens.
@@ -146,6 +148,17 @@ class UserStore:
         if user.last_seen_at is None or now - user.last_seen_at >= SEEN_EVERY:
             async with self._database.session() as session:
                 await session.execute(update(User).where(User.id == user.id).values(last_seen_at=now))
+
+
+async def lock(session: AsyncSession, user_id: int | None = None) -> None:
+    """Lets nobody else change this user until the transaction ends; on SQLite, which locks no rows, nobody anything."""
+    # A write is what locks SQLite; it need not change anything.
+    await session.execute(update(User).where(User.id == user_id).values(disabled=User.disabled))
+
+
+async def _replace_hash(session: AsyncSession, user_id: int, old: str, new: str) -> bool:
+    changed = update(User).where(User.id == user_id, User.password_hash == old).values(password_hash=new)
+    return await session.scalar(changed.returning(User.id)) is not None
 
 
 async def _need_an_admin(session: AsyncSession) -> None:

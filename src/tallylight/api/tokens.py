@@ -95,7 +95,7 @@ async def create_token(
     if beyond:
         raise NotAllowedError(f"A token cannot have more than its user: {', '.join(sorted(beyond))}.")
     life = None if wanted.expires_in_days is None else timedelta(days=wanted.expires_in_days)
-    new = await control.accounts.tokens.create(owner, wanted.name, wanted.scopes, datetime.now(UTC), life)
+    new = await control.accounts.tokens.create(owner, wanted.name, wanted.scopes, datetime.now(UTC), life, asker=who)
     response.headers["Location"] = f"/api/tokens/{new.token.id}"
     return TokenWithSecret(**TokenView.of(new.token, owner.name).model_dump(), token=new.secret)
 
