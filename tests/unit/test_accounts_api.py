@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
+from pathlib import Path
 
 import httpx
 import jwt
 import pytest
+import structlog
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.accounts.first_admin import read_first_password
@@ -17,7 +23,7 @@ from tallylight.api import control as control_module
 from tallylight.api.app import public_app
 from tallylight.api.auth import COOKIE
 from tallylight.api.control import Control
-from tallylight.db import DatabaseAwayError, Stream
+from tallylight.db import DatabaseAwayError, Stream, User, WebSession
 from tallylight.paths import DataDirectory
 from tallylight.streams.store import take_from_owner
 from unit.fake_engine import FakeEngine
@@ -180,6 +186,29 @@ async def test_a_token_is_shown_once_and_listed_without_its_secret(ada: httpx.As
     assert (await ada.delete(f"/api/tokens/{token['id']}")).status_code == 204
     assert_problem(await ada.get("/api/tokens", headers=used), 401, "token_wrong")
     assert_problem(await ada.delete(f"/api/tokens/{token['id']}"), 404, "token_unknown")
+
+
+async def test_reading_while_signed_in_writes_nothing_that_is_needed(
+    ada: httpx.AsyncClient, api: httpx.AsyncClient, control: Control, data: DataDirectory
+) -> None:
+    token = (await ada.post("/api/tokens", json={"name": "t", "scopes": ["read"]})).json()["token"]
+    async with control.database.session() as session:
+        long_ago = datetime.now(UTC) - timedelta(days=2)
+        await session.execute(update(User).values(last_seen_at=long_ago))
+        await session.execute(update(WebSession).values(renewed_at=long_ago))
+    with contextlib.closing(await asyncio.to_thread(locked, data.database)), structlog.testing.capture_logs() as logged:
+        assert await who(ada) == {"name": "ada", "role": "streamer"}
+        listed = await api.get("/api/tokens", headers={"Authorization": f"Bearer {token}"})
+        assert [known["name"] for known in listed.json()["tokens"]] == ["t"]
+    assert [entry["event"] for entry in logged] == ["last_use_not_noted"]
+    assert (await control.accounts.users.get("ada")).last_seen_at == long_ago
+
+
+def locked(database: Path) -> sqlite3.Connection:
+    """Another process, such as a backup, that keeps everybody from writing until it is closed."""
+    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
 
 
 async def test_a_token_cannot_have_more_than_its_user(ada: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:

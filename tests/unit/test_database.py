@@ -1,5 +1,7 @@
 """Migrations and what they leave."""
 
+import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -7,10 +9,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from tallylight.db import Database, DatabaseError, database
+from tallylight.db import sqlite as sqlite_module
 from tallylight.db.database import HEAD_REVISION, MIGRATIONS
 from tallylight.db.models import Base
+
+PATIENCE_S = 10
 
 
 @pytest.fixture
@@ -90,6 +96,21 @@ async def test_writes_survive_a_power_cut(path: Path) -> None:
         ]
     await opened.close()
     assert modes == ["wal", 2]
+
+
+async def test_nobody_waits_long_for_a_connection(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "POOL_TIMEOUT_S", 0.05)
+    opened = Database(path)
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def use_all() -> None:
+            while True:
+                session = await stack.enter_async_context(opened.session())
+                await session.connection()
+
+        with pytest.raises(SQLAlchemyError):
+            await asyncio.wait_for(use_all(), PATIENCE_S)
+    await opened.close()
 
 
 async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:

@@ -22,6 +22,7 @@ from tallylight.accounts.identity import (
     Scope,
     Via,
 )
+from tallylight.accounts.last_use import LastUse
 from tallylight.accounts.limiter import SignInLimit
 from tallylight.accounts.passwords import MIN_CHARACTERS, Passwords, new_password
 from tallylight.accounts.sessions import WebSessionStore
@@ -76,9 +77,10 @@ class Accounts:
         passwords: Passwords | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.users = UserStore(database)
-        self.sessions = WebSessionStore(database)
-        self.tokens = TokenStore(database)
+        last_use = LastUse(database)
+        self.users = UserStore(database, last_use)
+        self.sessions = WebSessionStore(database, last_use)
+        self.tokens = TokenStore(database, last_use)
         self.passwords = passwords or Passwords()
         self._admin_token = admin_token.encode()
         self._first_admin = first_admin

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tallylight.accounts.last_use import LastUse
 from tallylight.accounts.secrets import MAX_SECRET_CHARACTERS, hash_secret, new_session_secret
 from tallylight.db import Database, User, WebSession
 
@@ -21,8 +22,9 @@ MAX_SESSIONS = 50
 class WebSessionStore:
     """Sessions by their cookie; every look-up asks the database, so an ended one is over at once."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, last_use: LastUse) -> None:
         self._database = database
+        self._last_use = last_use
 
     async def begin(self, user_id: int, password_hash: str, now: datetime) -> str | None:
         """A new session's secret, for the cookie. Clears away what has ended.
@@ -56,11 +58,12 @@ class WebSessionStore:
             return None
         async with self._database.session() as session:
             found = await _find(session, WebSession.token_hash == hash_secret(secret), now)
-            if found is not None and now - found[0].renewed_at >= RENEW_EVERY:
-                row = found[0]
-                row.renewed_at = now
-                row.expires_at = min(now + IDLE_LIFE, row.created_at + WHOLE_LIFE)
-            return found
+        if found is not None and now - found[0].renewed_at >= RENEW_EVERY:
+            row = found[0]
+            expires_at = min(now + IDLE_LIFE, row.created_at + WHOLE_LIFE)
+            renewed = update(WebSession).where(WebSession.id == row.id).values(renewed_at=now, expires_at=expires_at)
+            await self._last_use.note(renewed)
+        return found
 
     async def again(self, session_id: int, now: datetime) -> tuple[WebSession, User] | None:
         """The same session later, if it has not ended."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.accounts.identity import SCOPES, Identity, Scope
+from tallylight.accounts.last_use import LastUse
 from tallylight.accounts.secrets import MAX_SECRET_CHARACTERS, hash_secret, new_token_secret
 from tallylight.accounts.users import lock
 from tallylight.db import ApiToken, Database, User, WebSession
@@ -52,8 +53,9 @@ class NewToken:
 class TokenStore:
     """Creates, finds and revokes tokens; every look-up asks the database, so a revoked one is void at once."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, last_use: LastUse) -> None:
         self._database = database
+        self._last_use = last_use
 
     async def create(
         self,
@@ -108,11 +110,11 @@ class TokenStore:
             return None
         async with self._database.session() as session:
             found = await _find(session, ApiToken.token_hash == hash_secret(secret), now)
-            if found is not None:
-                token = found[0]
-                if token.last_used_at is None or now - token.last_used_at >= USED_EVERY:
-                    token.last_used_at = now
-            return found
+        if found is not None:
+            token = found[0]
+            if token.last_used_at is None or now - token.last_used_at >= USED_EVERY:
+                await self._last_use.note(update(ApiToken).where(ApiToken.id == token.id).values(last_used_at=now))
+        return found
 
     async def again(self, token_id: str, now: datetime) -> tuple[ApiToken, User] | None:
         """The same token later, if it is still valid."""

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.accounts.identity import Role
+from tallylight.accounts.last_use import LastUse
 from tallylight.db import ApiToken, Database, User, WebSession
 from tallylight.errors import TallylightError
 
@@ -43,8 +44,9 @@ class LastAdminError(TallylightError):
 class UserStore:
     """Creates, finds, changes and deletes users. There is always an administrator who can sign in."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, last_use: LastUse) -> None:
         self._database = database
+        self._last_use = last_use
 
     async def all(self) -> Sequence[User]:
         async with self._database.session() as session:
@@ -146,8 +148,7 @@ class UserStore:
     async def seen(self, user: User, now: datetime) -> None:
         """Notes that the user was here, once a minute."""
         if user.last_seen_at is None or now - user.last_seen_at >= SEEN_EVERY:
-            async with self._database.session() as session:
-                await session.execute(update(User).where(User.id == user.id).values(last_seen_at=now))
+            await self._last_use.note(update(User).where(User.id == user.id).values(last_seen_at=now))
 
 
 async def lock(session: AsyncSession, user_id: int | None = None) -> None:

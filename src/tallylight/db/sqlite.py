@@ -9,13 +9,15 @@ from sqlalchemy.pool import NullPool
 
 # How long a writer waits for another (the command line, a backup) before it gives up.
 BUSY_TIMEOUT_MS = 2000
+# Requests wait this long for one of the pool's connections while all are in use.
+POOL_TIMEOUT_S = 2.0
 # A second server that starts waits this long for the one that migrates.
 MIGRATION_TIMEOUT_MS = 30_000
 
 
 def pooled_engine(path: Path) -> AsyncEngine:
     """For the work of every day."""
-    engine = create_async_engine(_url(path), hide_parameters=True)
+    engine = create_async_engine(_url(path), hide_parameters=True, pool_timeout=POOL_TIMEOUT_S)
     event.listen(engine.sync_engine, "connect", _set_pragmas)
     return engine
 
