@@ -76,6 +76,7 @@ async def test_everything_declared_is_there_and_nothing_else(
     processor(control)
     put_poster(data, "main", b"JPEG", age_s=5)
     control.sampler.loop_delay.delays_s.add(0.02)
+    control.admission.refused["key_wrong"] += 1
     await internal.get("/internal/health")
     await fresh_sample(control)
     families = await scrape(internal)

@@ -112,6 +112,22 @@ async def test_an_old_key_opens_nothing_after_a_rotation(store: StreamStore) -> 
     assert await admission.decide(question(new.key)) == Allowed(stream="main")
 
 
+@pytest.mark.parametrize("key", ["", "guess", "the old one"])
+async def test_an_encoder_that_tries_for_ever_does_not_fill_the_events(store: StreamStore, key: str) -> None:
+    old = await store.create("main")
+    await store.rotate_key("main")
+    events, publishers = EventLog(), PublisherLog()
+    admission = Admission(store, events, publishers, clock=lambda: 0.0)
+    reader = events.reader()
+    for number in range(3 * TRIES):
+        asked = question(old.key if key == "the old one" else key, "main").model_copy(update={"session": str(number)})
+        await admission.decide(asked)
+    assert len(reader.take()) == TRIES
+    assert admission.refused.total() == 3 * TRIES
+    await admission.decide(question(key, "main", remote_ip="192.0.2.2"))
+    assert len(reader.take()) == 1, "another address"
+
+
 async def test_wrong_keys_are_limited_and_right_ones_never(store: StreamStore) -> None:
     main = await store.create("main")
     admission = Admission(store, EventLog(), PublisherLog(), clock=lambda: 0.0)

@@ -37,6 +37,7 @@ async def _facts(control: Control) -> Facts:
         expose={name: control.diagnosis.expose.facts(name) for name in names},
         posters=await control.posters.taken_at(),
         processors=control.diagnosis.processors.all(),
+        publish_refused=control.admission.refused,
         webhooks=control.sender.statistics(),
         requests=control.requests,
         listeners={

@@ -14,7 +14,7 @@ EVENTS = {
     "processor_gone": "A processor stopped reporting without saying goodbye.",
     "processor_started": "A processor reports for the first time.",
     "health_changed": "`/api/health` has another status than before, for 5 s or more.",
-    "publish_denied": "Somebody who wanted to publish was refused; `code` says why.",
+    "publish_denied": "Somebody who wanted to publish was refused; `code` says why. Ten a minute of each address.",
     "sign_in_refused": "Somebody could not sign in; `code` says why, `user` whose account it was if there is one.",
     "signed_in": "A user signed in.",
     "playback_tokens_revoked": "Every playback token of a private stream is void from now on.",

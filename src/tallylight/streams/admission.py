@@ -1,6 +1,7 @@
 """The answer to the engine's one question: may this publish go ahead?"""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,6 +51,9 @@ class Admission:
         self._publishers = publishers
         self._clock = clock
         self._limit = WrongKeyLimit()
+        self._notes = WrongKeyLimit()
+        # How often publishers were refused, by code.
+        self.refused: Counter[str] = Counter()
 
     async def decide(self, question: AdmissionQuestion) -> Allowed | Refused:
         """The key decides the stream; a stream named as well must be the one that the key opens."""
@@ -58,7 +62,10 @@ class Admission:
         if judgement.guess and not self._limit.take(question.remote_ip, self._clock()):
             answer = RATE_LIMITED
         if isinstance(answer, Refused):
-            await self._note(question, answer, judgement.stream)
+            self.refused[answer.code] += 1
+            # An encoder that tries again and again must not push everything else out of the events.
+            if self._notes.take(question.remote_ip, self._clock()):
+                await self._note(question, answer, judgement.stream)
         return answer
 
     async def _judge(self, question: AdmissionQuestion) -> _Judgement:

@@ -1,4 +1,4 @@
-"""How often one address may be told "wrong key". Pure: the time is an argument."""
+"""How often one address may be told "wrong key", and its refusals be noted. Pure: the time is an argument."""
 
 from tallylight.rate import Buckets, network_of
 

@@ -123,6 +123,7 @@ _OURS = (
     Metric("tallylight_stream_link_errors_total", "counter", "Errors by link and side", _LINK),
     Metric("tallylight_stream_link_dropped_units_total", "counter", "Access units dropped by link and side", _LINK),
     Metric("tallylight_stream_poster_age_seconds", "gauge", "Age of the newest poster", ("stream",)),
+    Metric("tallylight_publish_refused_total", "counter", "Publishers that were refused, by code", ("code",)),
     Metric("tallylight_broadcasts_open", "gauge", "Broadcasts that have not ended, by status", ("status",)),
     Metric("tallylight_broadcasts_started_total", "counter", "Broadcasts since the database was made"),
     Metric("tallylight_expose_readers", "gauge", "Readers of videoExpose", ("stream",)),

@@ -44,6 +44,7 @@ class Facts:
         now_s: Unix time.
         expose: By stream; None for requests that named none.
         posters: When each was taken, Unix time.
+        publish_refused: How often, by code.
         listeners: Of server-sent events, by kind.
     """
 
@@ -54,6 +55,7 @@ class Facts:
     expose: Mapping[str | None, ExposeFacts]
     posters: Mapping[str, float]
     processors: Sequence[ProcessorView]
+    publish_refused: Mapping[str, int]
     webhooks: SenderStatistics
     requests: RequestLog
     listeners: Mapping[str, int]
@@ -81,6 +83,8 @@ def families(facts: Facts) -> list[Family]:
         out.put("tallylight_stream_poster_age_seconds", facts.now_s - taken_s, stream)
     for processor in facts.processors:
         _put_processor(out, processor)
+    for code, count in facts.publish_refused.items():
+        out.put("tallylight_publish_refused_total", count, code)
     _put_webhooks(out, facts.webhooks)
     _put_control_plane(out, facts)
     return list(out.all.values())
