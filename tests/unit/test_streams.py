@@ -7,6 +7,7 @@ import pytest
 from tallylight.config import BootstrapStream
 from tallylight.db import Database
 from tallylight.engine.models import AdmissionQuestion, Allowed, Refused
+from tallylight.errors import StartError
 from tallylight.events import EventLog
 from tallylight.paths import DataDirectory
 from tallylight.streams.admission import Admission
@@ -61,6 +62,13 @@ async def test_bootstrap_streams_are_made_once_and_keep_their_keys(store: Stream
     admission = Admission(store, EventLog(), PublisherLog())
     assert isinstance(await admission.decide(question("first-key-of-stage")), Allowed)
     assert isinstance(await admission.decide(question("other-key-of-stage")), Refused)
+
+
+async def test_a_bootstrap_stream_that_was_renamed_needs_another_key(store: StreamStore) -> None:
+    await store.provision([BootstrapStream(name="stage", key="first-key-of-stage")])
+    with pytest.raises(StartError, match="'hall' has the key of the stream 'stage'"):
+        await store.provision([BootstrapStream(name="hall", key="first-key-of-stage")])
+    assert await names(store) == ["stage"]
 
 
 async def test_a_key_is_not_in_the_database(store: StreamStore, database: Database, data: DataDirectory) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tallylight.config import BootstrapStream
 from tallylight.db import Database, Installation, RetiredKey, Stream, User
-from tallylight.errors import TallylightError
+from tallylight.errors import StartError, TallylightError
 from tallylight.paths import write_private
 from tallylight.streams.keys import hash_key, new_key
 
@@ -44,6 +44,15 @@ class StreamExistsError(TallylightError):
 class TooManyStreamsError(TallylightError):
     def __init__(self, limit: int) -> None:
         super().__init__("too_many_streams", f"A user has at most {limit} streams.", "Delete one first.")
+
+
+class BootstrapKeyTakenError(StartError):
+    def __init__(self, name: str, other: str) -> None:
+        super().__init__(
+            "bootstrap_key_taken",
+            f"The bootstrap stream {name!r} has the key of the stream {other!r}.",
+            f"In TALLYLIGHT_BOOTSTRAP_STREAMS, give it a key of its own or the name {other!r} again.",
+        )
 
 
 @dataclass(frozen=True)
@@ -203,12 +212,20 @@ class StreamStore:
         await asyncio.to_thread(self._forget_first_key, name)
 
     async def provision(self, bootstrap: Sequence[BootstrapStream]) -> None:
-        """Makes what must exist after a start: the streams asked for or, at the very first start, `main`."""
+        """Makes what must exist after a start: the streams asked for or, at the very first start, `main`.
+
+        Raises:
+            BootstrapKeyTakenError: One of them has been renamed, and its key is that of the stream with the old name.
+        """
         async with self._database.session() as session:
             first_start = await session.get(Installation, 1) is None
-            existing = set((await session.scalars(select(Stream.name))).all())
+            found = await session.execute(select(Stream.key_hash, Stream.name))
+            by_key = {row.key_hash: row.name for row in found}
+            existing = set(by_key.values())
             for wanted in bootstrap:
                 if wanted.name not in existing:
+                    if (other := by_key.get(hash_key(wanted.key))) is not None:
+                        raise BootstrapKeyTakenError(wanted.name, other)
                     session.add(_stream(wanted.name, "", wanted.key))
                     log.info("stream_created", stream=wanted.name, by="bootstrap")
                     if len(wanted.key) < SHORT_KEY:
