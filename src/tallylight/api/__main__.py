@@ -29,8 +29,6 @@ log = structlog.get_logger()
 
 # Requests under way at the end get this long; the supervisor waits 2 s before it kills.
 GRACE_S = 1
-# A page asks a few things at a time; each connection costs a task and a few buffers.
-MAX_CONNECTIONS = 512
 EXIT_CANNOT_START = 3
 # Between two tries to reach a database that is away; whoever restarts one waits for us afterwards.
 DATABASE_RETRY_S = 1.0
@@ -140,7 +138,6 @@ def _server(app: object) -> _Server:
             log_config=None,
             access_log=False,
             lifespan="off",
-            limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_S,
             server_header=False,
             proxy_headers=False,

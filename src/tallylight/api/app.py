@@ -24,7 +24,7 @@ from tallylight.api import (
     webhooks,
 )
 from tallylight.api.control import Control
-from tallylight.api.limits import AnswerHeaders, BodyLimit
+from tallylight.api.limits import AnswerHeaders, BodyLimit, ForwardedLimit
 from tallylight.telemetry.requests import CountRequests
 
 
@@ -73,5 +73,6 @@ def internal_app(control: Control) -> FastAPI:
 def _finish(app: FastAPI, control: Control, listener: str) -> None:
     problems.install(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(ForwardedLimit)
     app.add_middleware(AnswerHeaders)
     app.add_middleware(CountRequests, log=control.requests, listener=listener)

@@ -48,7 +48,7 @@ log = structlog.get_logger()
 
 # Readers of events: dashboards and studios, not viewers.
 MAX_EVENT_READERS = 100
-# Of the 512 connections that the control plane accepts; a page that comes later asks for the list now and then.
+# Each is a connection that stays; a page that comes later asks for the list now and then.
 MAX_LIVE_LISTENERS = 300
 # Operators, and their screens on the wall.
 MAX_DASHBOARDS = 50

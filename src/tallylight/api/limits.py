@@ -1,14 +1,18 @@
-"""What every request and answer passes through: a bound on the body, and headers that keep answers private."""
+"""What every request and answer passes through: bounds on the body and on how many there are, and headers that keep
+answers private.
+"""
 
 from contextlib import suppress
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallylight.api.problems import ProblemResponse
 
 # The largest body is a stream's title; requests here are small.
 MAX_BODY_BYTES = 64 * 1024
+# A page asks a few things at a time; each request costs a task and a few buffers.
+MAX_FORWARDED = 512
 
 
 class _BodyTooLargeError(Exception):
@@ -52,6 +56,43 @@ class BodyLimit:
             await _too_large(scope, receive, send)
 
 
+class ForwardedLimit:
+    """Answers 503 while `MAX_FORWARDED` requests that came through the engine's front are under way.
+
+    Requests of this host, which are not marked as forwarded, always pass: so whoever keeps the public busy does not
+    keep the engine's question, and with it every publisher, waiting. Listeners of server-sent events do not count once
+    their answer has begun: they have seats of their own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not any(name == b"x-forwarded-for" for name, _ in scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+        if self._under_way >= MAX_FORWARDED:
+            busy = ProblemResponse("server_busy", "Too many requests are under way.", {"Retry-After": "1"})
+            await busy(scope, receive, send)
+            return
+        counted = True
+        self._under_way += 1
+
+        async def watched_send(message: Message) -> None:
+            nonlocal counted
+            if counted and message["type"] == "http.response.start" and _is_event_stream(message):
+                counted = False
+                self._under_way -= 1
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        finally:
+            if counted:
+                self._under_way -= 1
+
+
 class AnswerHeaders:
     """Answers are data for the page that asked: never cached by others, never taken for another type."""
 
@@ -67,6 +108,10 @@ class AnswerHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+def _is_event_stream(start: Message) -> bool:
+    return Headers(raw=start["headers"]).get("content-type", "").startswith("text/event-stream")
 
 
 def _declared_length(scope: Scope) -> int:

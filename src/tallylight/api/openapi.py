@@ -27,7 +27,7 @@ _WITH_BODY = ("json_malformed", "request_invalid", "too_large")
 _WITH_PARAMETERS = ("request_invalid",)
 _WITH_SIGN_IN = ("sign_in_needed", "token_wrong", "not_allowed")
 _CHANGES = ("csrf_refused",)
-_ALWAYS = ("internal_error", "database_away")
+_ALWAYS = ("internal_error", "database_away", "server_busy")
 
 
 def install(app: FastAPI) -> None:
