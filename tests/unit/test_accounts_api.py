@@ -17,13 +17,13 @@ import structlog
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tallylight.accounts.first_admin import read_first_password
 from tallylight.accounts.limiter import ADDRESS_TRIES
 from tallylight.api import control as control_module
 from tallylight.api.app import public_app
 from tallylight.api.auth import COOKIE
 from tallylight.api.control import Control
 from tallylight.db import DatabaseAwayError, Stream, User, WebSession
+from tallylight.first_secret import first_password
 from tallylight.paths import DataDirectory
 from tallylight.streams.store import take_from_owner
 from unit.fake_engine import FakeEngine
@@ -83,7 +83,7 @@ async def test_a_cookie_of_a_session_that_was_ended_is_worth_nothing(ada: httpx.
 
 
 async def test_the_cookie_is_the_browsers_alone(browser: Browser, data: DataDirectory) -> None:
-    password = await asyncio.to_thread(read_first_password, data.first_admin)
+    password = await asyncio.to_thread(first_password(data.first_admin).read, "admin")
     answer = await sign_in(browser(), "Admin ", password or "")
     assert answer.json() == {"user": {"name": "admin", "role": "admin"}}
     cookie = SimpleCookie(answer.headers["set-cookie"])[COOKIE]

@@ -10,8 +10,8 @@ import pytest
 from tallylight.api.control import Control
 from tallylight.api.limits import MAX_BODY_BYTES
 from tallylight.engine.models import StreamStatus, off_air
+from tallylight.first_secret import first_key
 from tallylight.paths import DataDirectory
-from tallylight.streams.store import read_first_key
 from unit.fake_engine import FakeEngine
 
 ON_BOTH_DATABASES = True
@@ -77,7 +77,7 @@ async def test_rotating_changes_the_key_and_cuts_the_publisher(
     admin: httpx.AsyncClient, engine: FakeEngine, data: DataDirectory
 ) -> None:
     engine.streams["main"] = on_air("main")
-    old = await asyncio.to_thread(read_first_key, data.first_run)
+    old = await asyncio.to_thread(first_key(data.first_run).read, "main")
     new = (await admin.post("/api/streams/main/rotate-key")).json()["key"]
     assert new != old
     assert engine.cut == ["main"]

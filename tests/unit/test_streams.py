@@ -9,10 +9,11 @@ from tallylight.db import Database
 from tallylight.engine.models import AdmissionQuestion, Allowed, Refused
 from tallylight.errors import StartError
 from tallylight.events import EventLog
+from tallylight.first_secret import first_key
 from tallylight.paths import DataDirectory
 from tallylight.streams.admission import Admission
 from tallylight.streams.publishers import PublisherLog
-from tallylight.streams.store import StreamExistsError, StreamStore, StreamUnknownError, read_first_key
+from tallylight.streams.store import StreamExistsError, StreamStore, StreamUnknownError
 from tallylight.streams.wrong_key_limit import TRIES
 from unit.conftest import everything_in
 
@@ -36,7 +37,7 @@ async def names(store: StreamStore) -> list[str]:
 
 async def test_the_first_start_makes_main_and_no_later_one_does(store: StreamStore, data: DataDirectory) -> None:
     await store.provision([])
-    key = read_first_key(data.first_run)
+    key = first_key(data.first_run).read("main")
     assert key is not None
     assert stat.S_IMODE(data.first_run.stat().st_mode) == 0o600
     assert await Admission(store, EventLog(), PublisherLog()).decide(question(key)) == Allowed(stream="main")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import structlog
 
-from tallylight.accounts.first_admin import forget_first_password, write_first_password
 from tallylight.accounts.identity import (
     ADMIN_TOKEN,
     ANONYMOUS,
@@ -31,6 +30,7 @@ from tallylight.accounts.users import FIRST_USER, UserStore
 from tallylight.db import Database, User
 from tallylight.errors import TallylightError
 from tallylight.events import EventLog
+from tallylight.first_secret import first_password
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class Accounts:
         self.tokens = TokenStore(database, last_use)
         self.passwords = passwords or Passwords()
         self._admin_token = admin_token.encode()
-        self._first_admin = first_admin
+        self._first_password = first_password(first_admin)
         self._events = events
         self._limit = SignInLimit()
         self._clock = clock
@@ -95,7 +95,7 @@ class Accounts:
         chosen = password or new_password()
         if password is None:
             # Before the commit: a crash in between leaves a file that the next start writes again.
-            await asyncio.to_thread(write_first_password, self._first_admin, FIRST_USER, chosen)
+            await asyncio.to_thread(self._first_password.write, FIRST_USER, chosen)
         elif len(password) < MIN_CHARACTERS:
             log.warning("admin_password_short", advice=f"use {MIN_CHARACTERS} characters or more")
         await self.users.create(FIRST_USER, "admin", await self.passwords.hash(chosen))
@@ -150,7 +150,7 @@ class Accounts:
 
     async def forget_first_password(self, name: str) -> None:
         """The generated first password is no more; nothing when it was another user's."""
-        await asyncio.to_thread(forget_first_password, self._first_admin, name)
+        await asyncio.to_thread(self._first_password.forget, name)
 
     async def by_cookie(self, secret: str, remote_ip: str) -> Identity:
         """Who sent this cookie."""
@@ -174,18 +174,6 @@ class Accounts:
         token, user = found
         await self.users.seen(user, now)
         return _identity(user, "token", token.id, scopes_of(token))
-
-    async def again(self, who: Identity) -> Identity:
-        """Who that is by now: an answer that goes on for long asks every few seconds."""
-        now = datetime.now(UTC)
-        match who.credential:
-            case int() as session_id:
-                signed_in = await self.sessions.again(session_id, now)
-                return ANONYMOUS if signed_in is None else _identity(signed_in[1], "cookie", session_id)
-            case str() as token_id:
-                found = await self.tokens.again(token_id, now)
-                return REFUSED if found is None else _identity(found[1], "token", token_id, scopes_of(found[0]))
-        return who
 
     def close(self) -> None:
         self.passwords.close()

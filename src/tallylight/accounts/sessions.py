@@ -65,11 +65,6 @@ class WebSessionStore:
             await self._last_use.note(renewed)
         return found
 
-    async def again(self, session_id: int, now: datetime) -> tuple[WebSession, User] | None:
-        """The same session later, if it has not ended."""
-        async with self._database.session() as session:
-            return await _find(session, WebSession.id == session_id, now)
-
     async def end(self, session_id: int) -> None:
         async with self._database.session() as session:
             await session.execute(delete(WebSession).where(WebSession.id == session_id))

@@ -116,11 +116,6 @@ class TokenStore:
                 await self._last_use.note(update(ApiToken).where(ApiToken.id == token.id).values(last_used_at=now))
         return found
 
-    async def again(self, token_id: str, now: datetime) -> tuple[ApiToken, User] | None:
-        """The same token later, if it is still valid."""
-        async with self._database.session() as session:
-            return await _find(session, ApiToken.id == token_id, now)
-
     async def get(self, token_id: str) -> ApiToken:
         """Raises TokenUnknownError."""
         async with self._database.session() as session:

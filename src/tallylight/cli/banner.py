@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from tallylight.accounts.first_admin import read_first_password
 from tallylight.accounts.users import FIRST_USER
 from tallylight.config import Settings
+from tallylight.first_secret import first_key, first_password
 from tallylight.paths import DataDirectory
-from tallylight.streams.store import FIRST_STREAM, read_first_key
+from tallylight.streams.store import FIRST_STREAM
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def make_banner(
     pages = f"http://{_in_url(host)}:{settings.http_port}"
     bootstrap = settings.bootstrap_streams
     name = bootstrap[0].name if bootstrap else FIRST_STREAM
-    known_key = None if bootstrap else read_first_key(data.first_run)
+    known_key = None if bootstrap else first_key(data.first_run).read(FIRST_STREAM)
     if bootstrap:
         key = "as set in TALLYLIGHT_BOOTSTRAP_STREAMS"
     elif known_key is None:
@@ -92,7 +92,7 @@ def print_banner(banner: Banner) -> None:
 
 def _first_account(settings: Settings, data: DataDirectory, *, show_password: bool) -> str | None:
     """How to sign in the first time; None once that password was changed."""
-    password = read_first_password(data.first_admin)
+    password = first_password(data.first_admin).read(FIRST_USER)
     if password is not None:
         return f"{FIRST_USER}, password {password if show_password else f'in {data.first_admin}'}"
     if show_password and settings.admin_password is not None:

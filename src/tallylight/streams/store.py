@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tallylight.config import BootstrapStream
 from tallylight.db import Database, Installation, RetiredKey, Stream, User
 from tallylight.errors import StartError, TallylightError
-from tallylight.paths import write_private
+from tallylight.first_secret import first_key
 from tallylight.streams.keys import hash_key, new_key
 
 log = structlog.get_logger()
@@ -91,7 +91,7 @@ class StreamStore:
 
     def __init__(self, database: Database, first_run: Path) -> None:
         self._database = database
-        self._first_run = first_run
+        self._first_key = first_key(first_run)
 
     async def all(self) -> Sequence[Stream]:
         async with self._database.session() as session:
@@ -209,7 +209,7 @@ class StreamStore:
 
     async def forget_first_key(self, name: str) -> None:
         """The key from the first start is no more; nothing when it was another stream's."""
-        await asyncio.to_thread(self._forget_first_key, name)
+        await asyncio.to_thread(self._first_key.forget, name)
 
     async def provision(self, bootstrap: Sequence[BootstrapStream]) -> None:
         """Makes what must exist after a start: the streams asked for or, at the very first start, `main`.
@@ -238,22 +238,8 @@ class StreamStore:
                     key = new_key()
                     session.add(_stream(FIRST_STREAM, "", key))
                     # Before the commit: a crash in between leaves a file that the next start writes again.
-                    await asyncio.to_thread(write_private, self._first_run, f"stream: {FIRST_STREAM}\nkey: {key}\n")
+                    await asyncio.to_thread(self._first_key.write, FIRST_STREAM, key)
                     log.info("stream_created", stream=FIRST_STREAM, by="first_start")
-
-    def _forget_first_key(self, name: str) -> None:
-        if read_first_key(self._first_run, name) is not None:
-            self._first_run.unlink(missing_ok=True)
-
-
-def read_first_key(first_run: Path, name: str = FIRST_STREAM) -> str | None:
-    """The key from the first start, while it is still valid."""
-    try:
-        lines = first_run.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    fields = dict(line.split(": ", 1) for line in lines if ": " in line)
-    return fields.get("key") if fields.get("stream") == name else None
 
 
 # Of a stream joined with its owner, if it has one.
