@@ -19,7 +19,10 @@ from support.waiting import wait_until
 from tallylight.api import limits
 from tallylight.api.__main__ import serve
 from tallylight.api.limits import ForwardedLimit
+from tallylight.cli.local_api import TIMEOUT_S
 from tallylight.config import Settings
+from tallylight.db.postgresql import STATEMENT_TIMEOUT_S
+from tallylight.engine.client import POLICY_TIMEOUT_S, REQUEST_TIMEOUT_S
 from tallylight.paths import DataDirectory
 from tallylight.telemetry.sampler import Sampler
 from unit.test_api import ask, assert_problem
@@ -98,3 +101,7 @@ async def test_the_engine_is_answered_while_the_public_is_not(
     monkeypatch.setattr(limits, "MAX_FORWARDED", 0)
     assert_problem(await api.get("/api/config", headers=FORWARDED), 503, "server_busy")
     assert (await ask(api, "guess"))["code"] == "key_wrong"
+
+
+def test_the_command_line_waits_for_what_a_change_may_wait_for() -> None:
+    assert TIMEOUT_S > POLICY_TIMEOUT_S + 2 * (REQUEST_TIMEOUT_S + STATEMENT_TIMEOUT_S)

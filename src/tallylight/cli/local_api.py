@@ -10,8 +10,8 @@ import httpx
 from tallylight.errors import TallylightError
 from tallylight.paths import DataDirectory
 
-# A change may wait for the database (2 s at most) and the engine (1 s).
-TIMEOUT_S = 5.0
+# A change may wait for the database (2 s a statement), a publisher's cut (1 s) and the engine's disk (5 s).
+TIMEOUT_S = 15.0
 
 
 class LocalApiError(TallylightError):
