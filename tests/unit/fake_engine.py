@@ -31,6 +31,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.boot_id = uuid.uuid4().hex
         self.streams: dict[str, Any] = {}
+        self.policy_not_kept = False
         self.events: list[dict[str, Any]] = []
         self.cut: list[str] = []
         self.cut_reasons: list[str] = []
@@ -93,6 +94,11 @@ class FakeEngine:
                 return 204, None
             case "PUT", ["v1", "policy"]:
                 self.policy = body
+                if self.policy_not_kept:
+                    return 500, {
+                        "code": "policy_not_kept",
+                        "detail": "The playback policy is in force, but not on disk.",
+                    }
                 return 204, None
             case "GET", ["fake", "policy"]:
                 return 200, self.policy

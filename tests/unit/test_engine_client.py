@@ -19,6 +19,13 @@ async def test_a_policy_reaches_the_engine_whole(data: DataDirectory, engine: Fa
         assert engine.policy == {"streams": {}}
 
 
+async def test_a_policy_that_is_in_force_and_not_on_disk_is_no_error(data: DataDirectory, engine: FakeEngine) -> None:
+    engine.policy_not_kept = True
+    async with EngineClient(data.engine_socket) as client:
+        await client.set_policy(POLICY)
+    assert engine.policy == {"streams": {"main": {"visibility": "private", "playback_key": PLAYBACK_KEY}}}
+
+
 async def test_a_policy_that_did_not_arrive_is_an_error(data: DataDirectory, engine: FakeEngine) -> None:
     engine.refuse = True
     async with EngineClient(data.engine_socket) as client:

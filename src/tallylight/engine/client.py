@@ -7,6 +7,7 @@ from typing import Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
+import structlog
 from pydantic import BaseModel, ValidationError
 
 from tallylight.config import STREAM_NAME_PATTERN
@@ -21,6 +22,8 @@ from tallylight.engine.models import (
     StreamStatus,
 )
 from tallylight.errors import TallylightError
+
+log = structlog.get_logger()
 
 # The engine answers from memory; a second without an answer means that it is gone or drowning.
 REQUEST_TIMEOUT_S = 1.0
@@ -113,9 +116,18 @@ class EngineClient:
         return _parse(Sessions, await self._get("/v1/sessions")).sessions
 
     async def set_policy(self, policy: PlaybackPolicy) -> None:
-        """Replaces the whole playback policy. In force, and kept for the engine's next start, when this returns."""
+        """Replaces the whole playback policy. In force when this returns, and kept for the engine's next start.
+
+        An engine that could not keep it lets nobody watch after a restart until it is sent one, which happens then.
+        """
         body = policy.model_dump(mode="json", exclude_none=True)
-        _ok(await self._request("PUT", "/v1/policy", body, POLICY_TIMEOUT_S))
+        response = await self._request("PUT", "/v1/policy", body, POLICY_TIMEOUT_S)
+        if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            problem = _parse(EngineProblem, response.content)
+            if problem.code == "policy_not_kept":
+                log.error("playback_policy_not_kept", cause=problem.detail)
+                return
+        _ok(response)
 
     async def open_tap(self, name: str) -> httpx.Response | None:
         """The endless MP4 of a stream, which the caller reads and closes; None when nothing is on air.

@@ -71,6 +71,7 @@ async fn answer(engine: &Arc<Engine>, request: Request<Incoming>, shutdown: watc
             let Some(reason) = cut_reason(request.uri().query()) else {
                 return Problem::new(Code::ReasonUnknown, "A publisher is cut as removed or key_rotated.").response();
             };
+            engine.cuts.record(name, Instant::now());
             let closed = engine.streams.get(name).is_some_and(|stream| stream.close_publisher(reason));
             done(closed, || Problem::new(Code::NothingOnAir, "Nobody is publishing on this stream."))
         }
@@ -94,25 +95,18 @@ async fn answer(engine: &Arc<Engine>, request: Request<Incoming>, shutdown: watc
 /// Puts a playback policy in force and ends what it no longer allows.
 async fn set_policy(engine: &Arc<Engine>, body: Incoming) -> Result<Response<Body>, Problem> {
     let document = body::receive(body, MAX_POLICY_BYTES).await?;
-    let replaced = engine.gate.replace(document).await;
-    if let Err(ReplaceError::Invalid(error)) = replaced {
-        return Err(Problem::new(Code::PolicyInvalid, format!("The playback policy cannot be used: {error}.")));
-    }
-    let revoked = playback::enforce(engine).await;
-    engine.events.emit(
-        "playback_policy_set",
-        &[
-            ("private_streams", engine.gate.policy().private_streams().into()),
-            ("whep_ended", revoked.whep.into()),
-            ("hls_ended", revoked.hls.into()),
-        ],
-    );
-    replaced.map_err(|error| {
-        tracing::error!(%error, "playback_policy_not_kept");
-        let detail = format!("The playback policy is in force, but will be lost when the engine restarts: {error}.");
-        Problem::new(Code::PolicyNotKept, detail)
-    })?;
-    Ok(no_content())
+    playback::replace(engine, document).await.map(|()| no_content()).map_err(|error| match error {
+        ReplaceError::Invalid(error) => {
+            Problem::new(Code::PolicyInvalid, format!("The playback policy cannot be used: {error}."))
+        }
+        ReplaceError::NotKept(error) => {
+            tracing::error!(%error, "playback_policy_not_kept");
+            let detail = format!(
+                "The playback policy is in force, but not on disk ({error}): a restarted engine lets nobody watch until it is set again."
+            );
+            Problem::new(Code::PolicyNotKept, detail)
+        }
+    })
 }
 
 fn status(engine: &Engine, stream: &Stream) -> Value {

@@ -1,5 +1,6 @@
 //! What every part of the engine shares: made once in `main`, handed around as `Arc<Engine>`.
 
+use crate::cuts::Cuts;
 use crate::hls::HlsStore;
 use crate::peers::Peers;
 use crate::playback::{Admitted, Gate};
@@ -27,6 +28,8 @@ pub struct Engine {
     pub gate: Arc<Gate>,
     /// WHEP sessions with what they were let in by.
     pub admitted: Admitted,
+    /// Whose publishers were cut lately.
+    pub cuts: Cuts,
     pub taps: Taps,
     /// WebRTC, once its socket is bound (its events need this context first).
     pub peers: OnceLock<Arc<dyn Peers>>,
@@ -49,6 +52,7 @@ impl Engine {
             hls: HlsStore::new(events.clone(), counters.clone(), gate.clone()),
             gate,
             admitted: Admitted::default(),
+            cuts: Cuts::default(),
             taps: Taps::new(events.clone(), counters.clone()),
             events,
             counters,

@@ -15,6 +15,7 @@ pub mod api;
 pub mod config;
 pub mod context;
 pub mod counters;
+pub mod cuts;
 pub mod events;
 pub mod hls;
 pub mod http;

@@ -3,6 +3,7 @@
 
 use crate::EventLog;
 use crate::config::{Config, Fatal};
+use crate::http::connections::network_of;
 use crate::listeners::{advertised_addresses, bind_failed};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -44,7 +45,7 @@ pub trait Peers: Send + Sync {
 
 impl Peers for WebRtc {
     fn whep(&self, stream: &Arc<Stream>, offer_sdp: &str, remote: IpAddr) -> Result<Answer, OfferError> {
-        WebRtc::whep(self, stream, offer_sdp, remote)
+        WebRtc::whep(self, stream, offer_sdp, network_of(remote))
     }
 
     fn whip(
@@ -54,7 +55,7 @@ impl Peers for WebRtc {
         remote: IpAddr,
         take_over: bool,
     ) -> Result<Answer, OfferError> {
-        WebRtc::whip(self, stream, offer_sdp, remote, take_over)
+        WebRtc::whip(self, stream, offer_sdp, network_of(remote), take_over)
     }
 
     fn patch(&self, session: &str, fragment: &str, if_match: &str) -> Result<Patched, PatchError> {

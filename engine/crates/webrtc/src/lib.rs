@@ -37,6 +37,10 @@ pub use offer::{MAX_OFFER_BYTES, OfferSyntaxError};
 
 /// Sessions at a time; each costs about 70 KB, so this is the memory bound (280 MB).
 const MAX_SESSIONS: usize = 4096;
+/// Many viewers may share one address; half of the places are left for everybody else.
+const MAX_SESSIONS_PER_NETWORK: usize = MAX_SESSIONS / 2;
+/// Places that viewers do not take: without a publisher there is nothing to view.
+const KEPT_FOR_PUBLISHERS: usize = 128;
 /// Commands waiting for the shard. It drains them every few milliseconds; more means it is stuck.
 const MAX_COMMANDS: usize = 1024;
 /// How long a route waits for the shard's answer before it says "try again".
@@ -189,6 +193,21 @@ counters! {
 struct Registered {
     etag: String,
     publisher: bool,
+    network: IpAddr,
+}
+
+impl Registered {
+    fn new(publisher: bool, network: IpAddr) -> Registered {
+        Registered { etag: new_id(), publisher, network }
+    }
+
+    /// One network cannot take every place, and viewers cannot keep a publisher out.
+    fn has_place(&self, sessions: &HashMap<String, Registered>) -> Result<(), OfferError> {
+        let places = if self.publisher { MAX_SESSIONS } else { MAX_SESSIONS - KEPT_FOR_PUBLISHERS };
+        let from_there = sessions.values().filter(|known| known.network == self.network).count();
+        let place = sessions.len() < places && from_there < MAX_SESSIONS_PER_NETWORK;
+        place.then_some(()).ok_or(OfferError::TooManySessions)
+    }
 }
 
 struct Shared {
@@ -239,8 +258,8 @@ impl WebRtc {
         Ok(WebRtc(Arc::new(Shared { commands, waker, crypto, certificate, candidates, counters, sessions, thread })))
     }
 
-    /// Answers a viewer's offer (about 1 ms of CPU, no waiting).
-    pub fn whep(&self, stream: &Arc<Stream>, offer_sdp: &str, _remote: IpAddr) -> Result<Answer, OfferError> {
+    /// Answers a viewer's offer (about 1 ms of CPU, no waiting). `network` is what counts as one address.
+    pub fn whep(&self, stream: &Arc<Stream>, offer_sdp: &str, network: IpAddr) -> Result<Answer, OfferError> {
         let summary = offer::summarize(offer_sdp)?;
         let snapshot = stream.snapshot();
         let tracks = snapshot.tracks.filter(|_| snapshot.publisher.is_some()).ok_or(OfferError::NothingOnAir)?;
@@ -265,7 +284,7 @@ impl WebRtc {
             .enable_raw_packets(true)
             // We write no header extensions: 12 header bytes per packet, nothing to patch but those.
             .clear_extension_map();
-        self.open(stream.clone(), config, offer_sdp, new_id(), || Ok(Role::Viewer))
+        self.open(stream.clone(), config, offer_sdp, new_id(), Registered::new(false, network), || Ok(Role::Viewer))
     }
 
     /// Answers a publisher's offer and makes it the stream's publisher; with `take_over` in place of another.
@@ -273,7 +292,7 @@ impl WebRtc {
         &self,
         stream: &Arc<Stream>,
         offer_sdp: &str,
-        _remote: IpAddr,
+        network: IpAddr,
         take_over: bool,
     ) -> Result<Answer, OfferError> {
         let summary = offer::summarize(offer_sdp)?;
@@ -292,7 +311,7 @@ impl WebRtc {
         let id = new_id();
         let info = self.publisher_info(&id);
         let config = with_codecs(Rtc::builder(), &codecs).set_reordering_size_video(REORDER_PACKETS);
-        self.open(stream.clone(), config, offer_sdp, id, || {
+        self.open(stream.clone(), config, offer_sdp, id, Registered::new(true, network), || {
             let now = Instant::now();
             let publication = if take_over { stream.take_over(info, now) } else { stream.publish(info, now)? };
             Ok(Role::Publisher(Box::new(ingest::Ingest::new(publication, expects_video, expects_audio))))
@@ -411,11 +430,10 @@ impl WebRtc {
         config: RtcConfig,
         offer_sdp: &str,
         id: String,
+        registered: Registered,
         role: impl FnOnce() -> Result<Role, OfferError>,
     ) -> Result<Answer, OfferError> {
-        if lock(&self.0.sessions).len() >= MAX_SESSIONS {
-            return Err(OfferError::TooManySessions);
-        }
+        registered.has_place(&lock(&self.0.sessions))?;
         let offer = SdpOffer::from_sdp_string(offer_sdp).map_err(|error| OfferError::Malformed(error.to_string()))?;
         let now = Instant::now();
         let keys = dtls::arm_key_tap();
@@ -430,8 +448,13 @@ impl WebRtc {
         }
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| OfferError::Malformed(error.to_string()))?;
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
-        let role = role()?;
-        let publisher = matches!(role, Role::Publisher(_));
+        let etag = registered.etag.clone();
+        {
+            let mut sessions = lock(&self.0.sessions);
+            registered.has_place(&sessions)?;
+            sessions.insert(id.clone(), registered);
+        }
+        let role = role().inspect_err(|_| drop(lock(&self.0.sessions).remove(&id)))?;
         let session = Box::new(Session {
             id: id.clone(),
             stream,
@@ -451,14 +474,6 @@ impl WebRtc {
             errors: 0,
             close: None,
         });
-        let etag = new_id();
-        {
-            let mut sessions = lock(&self.0.sessions);
-            if sessions.len() >= MAX_SESSIONS {
-                return Err(OfferError::TooManySessions);
-            }
-            sessions.insert(id.clone(), Registered { etag: etag.clone(), publisher });
-        }
         if self.send(Command::Open(session)).is_err() {
             lock(&self.0.sessions).remove(&id);
             return Err(OfferError::TooManySessions);
@@ -511,4 +526,30 @@ fn new_id() -> String {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(network: u8, many: usize, sessions: &mut HashMap<String, Registered>) {
+        for _ in 0..many {
+            sessions.insert(new_id(), Registered::new(false, [192, 0, 2, network].into()));
+        }
+    }
+
+    #[test]
+    fn no_network_takes_every_place_and_viewers_leave_some_for_publishers() {
+        let mut sessions = HashMap::new();
+        let place = |sessions: &_, publisher, network| {
+            Registered::new(publisher, [192, 0, 2, network].into()).has_place(sessions).is_ok()
+        };
+        from(1, MAX_SESSIONS_PER_NETWORK, &mut sessions);
+        assert!(!place(&sessions, false, 1) && !place(&sessions, true, 1));
+        assert!(place(&sessions, false, 2));
+        from(2, MAX_SESSIONS - MAX_SESSIONS_PER_NETWORK - KEPT_FOR_PUBLISHERS, &mut sessions);
+        assert!(!place(&sessions, false, 3) && place(&sessions, true, 3));
+        from(3, KEPT_FOR_PUBLISHERS, &mut sessions);
+        assert!(!place(&sessions, true, 4));
+    }
 }

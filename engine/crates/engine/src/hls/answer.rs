@@ -81,8 +81,19 @@ impl HlsStore {
         if place.resource == Resource::Multivariant {
             return self.enter(request, place.stream).await;
         }
-        let visit = self.visit(request, &place)?;
-        let packaged = self.get(place.stream).ok_or_else(nothing_on_air)?;
+        let (packaged, visit) = match place.session {
+            Some(session) => {
+                // First, so that a stranger does not learn what is on air.
+                let visit = self.visit(&place, session)?;
+                (self.get(place.stream).ok_or_else(nothing_on_air)?, Some(visit))
+            }
+            None => {
+                // Without a session there is only what everybody may have.
+                token::admit(&self.gate, &self.counters, place.stream, None)?;
+                let packaged = self.get(place.stream).ok_or_else(nothing_on_air)?;
+                (packaged, self.count_in(request, &place)?)
+            }
+        };
         let mut content = match place.resource {
             Resource::Media => self.media(packaged, request.query.unwrap_or_default()).await?,
             resource => self.bytes(packaged, resource).await?,
@@ -101,26 +112,23 @@ impl HlsStore {
         Ok(content)
     }
 
-    /// The session of a request for playlists and media. None for media of a public stream, which is the same for all, and for playlist
-    /// requests that cannot be counted.
-    fn visit(&self, request: &HlsRequest<'_>, place: &Place<'_>) -> Result<Option<Visit>, Problem> {
+    /// A request below a private session.
+    fn visit(&self, place: &Place<'_>, session: &str) -> Result<Visit, Problem> {
         let playlist = place.resource == Resource::Media;
-        let now = Instant::now();
-        let policy = self.gate.policy();
-        let outcome = if let Some(session) = place.session {
-            self.viewers.visit(session, place.stream, playlist, &policy, now).map(Some)
-        } else {
-            // Without a session there is only what everybody may have.
-            token::admit(&self.gate, &self.counters, place.stream, None)?;
-            match session_of(request.query).filter(|_| playlist) {
-                Some(session) => self.viewers.count_in(session, place.stream, request.remote, now),
-                None => Ok(None),
+        let visit = self.viewers.visit(session, place.stream, playlist, &self.gate.policy(), Instant::now());
+        visit.map_err(no_session)
+    }
+
+    /// The viewer that a playlist request of a public stream names. None for media, which is the same for all, and when it cannot be
+    /// counted.
+    fn count_in(&self, request: &HlsRequest<'_>, place: &Place<'_>) -> Result<Option<Visit>, Problem> {
+        match session_of(request.query).filter(|_| place.resource == Resource::Media) {
+            Some(session) => {
+                let counted = self.viewers.count_in(session, place.stream, request.remote, Instant::now());
+                counted.map_err(no_session)
             }
-        };
-        outcome.map_err(|error| match error {
-            NoSession::Unknown => token::session_over(),
-            NoSession::Ended => token::revoked(),
-        })
+            None => Ok(None),
+        }
     }
 
     /// The multivariant playlist: for somebody who wants to start, so only while a publisher is there. It names the viewer's own media
@@ -224,6 +232,13 @@ impl HlsStore {
             Ok(None) => Err(nothing_on_air()),
             Err(_) => Err(try_again("No new media came while this request was held.")),
         }
+    }
+}
+
+fn no_session(error: NoSession) -> Problem {
+    match error {
+        NoSession::Unknown => token::session_over(),
+        NoSession::Ended => token::revoked(),
     }
 }
 

@@ -360,7 +360,7 @@ async fn viewers_are_counted_by_their_own_playlists() {
 async fn private_media_is_below_a_session_only() {
     let (fixture, _on_air) = on_air().await;
     let segment = fixture.playlist("").await.segments[0].uri.clone().expect("a segment");
-    fixture.store.gate.replace(private_policy("main", 1).into()).await.expect("a policy");
+    fixture.store.gate.replace(private_policy("main", 1).into(), async {}).await.expect("a policy");
     let refused = |code: &str| (StatusCode::UNAUTHORIZED, code.to_owned());
     let expired = sign([1; 32], "main", 1);
     for (query, code) in [
@@ -402,7 +402,7 @@ async fn private_media_is_below_a_session_only() {
 async fn a_new_policy_cuts_those_who_watch_also_while_they_are_held() {
     let (fixture, mut on_air) = on_air().await;
     let fixture = Arc::new(fixture);
-    fixture.store.gate.replace(private_policy("main", 1).into()).await.expect("a policy");
+    fixture.store.gate.replace(private_policy("main", 1).into(), async {}).await.expect("a policy");
     let own = enter(&fixture, 1).await;
     let (msn, part) = after(&parse(&text(fixture.bytes(&own, "").await)).expect("a playlist"));
     let held = tokio::spawn({
@@ -410,7 +410,7 @@ async fn a_new_policy_cuts_those_who_watch_also_while_they_are_held() {
         async move { fixture.code(&own, &format!("_HLS_msn={msn}&_HLS_part={part}")).await }
     });
     until(|| fixture.store.counters.hls_held.get() == 1).await;
-    fixture.store.gate.replace(private_policy("main", 2).into()).await.expect("a policy");
+    fixture.store.gate.replace(private_policy("main", 2).into(), async {}).await.expect("a policy");
     assert_eq!(fixture.store.viewers.revoke(&fixture.store.gate.policy()), 1);
     on_air.send(10);
     let revoked = (StatusCode::UNAUTHORIZED, "access_revoked".to_owned());
@@ -422,7 +422,7 @@ async fn a_new_policy_cuts_those_who_watch_also_while_they_are_held() {
     );
     let again = enter(&fixture, 2).await;
     fixture.bytes(&again, "").await;
-    fixture.store.gate.replace(r#"{"streams":{}}"#.into()).await.expect("a policy");
+    fixture.store.gate.replace(r#"{"streams":{}}"#.into(), async {}).await.expect("a policy");
     fixture.bytes(&again, "").await;
     fixture.playlist("").await;
 }
@@ -437,7 +437,7 @@ async fn a_public_viewer_is_cut_when_the_stream_turns_private() {
         async move { fixture.code("main/media.m3u8", &format!("_HLS_msn={msn}&_HLS_part={part}")).await }
     });
     until(|| fixture.store.counters.hls_held.get() == 1).await;
-    fixture.store.gate.replace(private_policy("main", 1).into()).await.expect("a policy");
+    fixture.store.gate.replace(private_policy("main", 1).into(), async {}).await.expect("a policy");
     on_air.send(10);
     assert_eq!(held.await.expect("an answer"), (StatusCode::UNAUTHORIZED, "access_revoked".to_owned()));
     assert_eq!(fixture.code("main/media.m3u8", "").await, (StatusCode::UNAUTHORIZED, "token_missing".to_owned()));

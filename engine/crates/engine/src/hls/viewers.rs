@@ -2,6 +2,7 @@
 //! as long as playlists are asked for under it. On a private stream the id is also the right to the media. Pure but for the lock;
 //! the time comes from outside.
 
+use crate::http::connections::network_of;
 use crate::playback::{Grant, Policy};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,13 +16,29 @@ const GONE_AFTER: Duration = Duration::from_secs(10);
 const KEPT_FOR: Duration = Duration::from_secs(60);
 /// A session takes some 300 bytes: 5 MB for each kind.
 const MAX_SESSIONS: usize = 16_384;
+/// Live ones of both kinds, and as many again that have ended: beyond it their ids are forgotten early, which opens nothing.
+const MAX_ENTRIES: usize = 4 * MAX_SESSIONS;
 /// As generous as the front is with connections, for the same reason.
-const MAX_SESSIONS_PER_ADDRESS: usize = 4096;
+const MAX_SESSIONS_PER_NETWORK: usize = 4096;
 /// What [`crate::context::random_id`] makes.
 const ID_CHARACTERS: usize = 32;
 
 #[derive(Default)]
-pub struct HlsViewers(Mutex<HashMap<String, Entry>>);
+pub struct HlsViewers(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<String, Entry>,
+    /// Of public sessions, and of private ones: strangers cannot keep out those who were let in.
+    places: [Places; 2],
+}
+
+/// How many sessions that have not ended there are, in all and from each network.
+#[derive(Default)]
+struct Places {
+    taken: usize,
+    of_network: HashMap<IpAddr, usize>,
+}
 
 struct Entry {
     stream: String,
@@ -69,7 +86,7 @@ pub struct Visit {
 impl HlsViewers {
     /// A private viewer comes in. False when there are too many.
     pub fn open(&self, id: &str, stream: &str, grant: Grant, remote: IpAddr, now: Instant) -> bool {
-        insert(&mut self.lock(), id, Entry::new(stream, grant, remote, now))
+        self.lock().insert(id, Entry::new(stream, grant, remote, now))
     }
 
     /// A request below a private session.
@@ -81,11 +98,14 @@ impl HlsViewers {
         policy: &Policy,
         now: Instant,
     ) -> Result<Visit, NoSession> {
-        let mut entries = self.lock();
-        let entry = entries.get_mut(id).filter(|entry| entry.stream == stream && entry.grant.is_private());
+        let mut inner = self.lock();
+        let entry = inner.entries.get_mut(id).filter(|entry| entry.stream == stream && entry.grant.is_private());
         let entry = entry.filter(|entry| entry.is_kept(now)).ok_or(NoSession::Unknown)?;
-        entry.ended |= !policy.allows(stream, &entry.grant);
         if entry.ended {
+            return Err(NoSession::Ended);
+        }
+        if !policy.allows(stream, &entry.grant) {
+            inner.end(id);
             return Err(NoSession::Ended);
         }
         entry.enter(playlist, now);
@@ -104,11 +124,11 @@ impl HlsViewers {
         if id.len() != ID_CHARACTERS || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(None);
         }
-        let mut entries = self.lock();
-        if !entries.contains_key(id) && !insert(&mut entries, id, Entry::new(stream, Grant::PUBLIC, remote, now)) {
+        let mut inner = self.lock();
+        if !inner.entries.contains_key(id) && !inner.insert(id, Entry::new(stream, Grant::PUBLIC, remote, now)) {
             return Ok(None);
         }
-        let Some(entry) = entries.get_mut(id).filter(|entry| entry.stream == stream) else { return Ok(None) };
+        let Some(entry) = inner.entries.get_mut(id).filter(|entry| entry.stream == stream) else { return Ok(None) };
         if entry.ended {
             return Err(NoSession::Ended);
         }
@@ -118,10 +138,10 @@ impl HlsViewers {
 
     /// How many watch each stream. Also forgets those who are long gone.
     pub fn count(&self, now: Instant) -> HashMap<String, u64> {
-        let mut entries = self.lock();
-        entries.retain(|_, entry| entry.is_kept(now));
+        let mut inner = self.lock();
+        inner.forget(|entry| !entry.is_kept(now));
         let mut counts = HashMap::new();
-        for entry in entries.values().filter(|entry| entry.watches(now)) {
+        for entry in inner.entries.values().filter(|entry| entry.watches(now)) {
             *counts.entry(entry.stream.clone()).or_default() += 1;
         }
         counts
@@ -129,38 +149,78 @@ impl HlsViewers {
 
     /// Those who watch, or may begin to.
     pub fn all(&self, now: Instant) -> Vec<HlsSession> {
-        let entries = self.lock();
-        let there = entries.iter().filter(|(_, entry)| !entry.ended && entry.is_kept(now));
+        let inner = self.lock();
+        let there = inner.entries.iter().filter(|(_, entry)| !entry.ended && entry.is_kept(now));
         there.map(|(id, entry)| entry.shown(id, now)).collect()
     }
 
     /// Ends one session. False when there is none.
     pub fn close(&self, id: &str) -> bool {
-        self.lock().get_mut(id).is_some_and(|entry| !std::mem::replace(&mut entry.ended, true))
+        self.lock().end(id)
     }
 
     /// Ends the sessions that the policy does not allow, and says how many they were.
     pub fn revoke(&self, policy: &Policy) -> usize {
-        let mut entries = self.lock();
-        let refused = entries.values_mut().filter(|it| !it.ended && !policy.allows(&it.stream, &it.grant));
-        refused.map(|entry| entry.ended = true).count()
+        let mut inner = self.lock();
+        let all = inner.entries.iter();
+        let refused = all.filter(|(_, it)| !it.ended && !policy.allows(&it.stream, &it.grant));
+        let refused: Vec<String> = refused.map(|(id, _)| id.clone()).collect();
+        refused.iter().filter(|id| inner.end(id)).count()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-/// Public and private sessions have places of their own, so that strangers cannot keep out those who were let in.
-fn insert(entries: &mut HashMap<String, Entry>, id: &str, entry: Entry) -> bool {
-    let alike = entries.values().filter(|known| known.grant.is_private() == entry.grant.is_private());
-    let (all, of_address) = alike
-        .fold((0, 0), |(all, of_address), known| (all + 1, of_address + usize::from(known.remote == entry.remote)));
-    let place = all < MAX_SESSIONS && of_address < MAX_SESSIONS_PER_ADDRESS;
-    if place {
-        entries.insert(id.to_owned(), entry);
+impl Inner {
+    /// False when there is no place. Ended sessions have none, so that who was sent away may come back.
+    fn insert(&mut self, id: &str, entry: Entry) -> bool {
+        if !self.places[entry.kind()].take(entry.remote) {
+            return false;
+        }
+        if self.entries.len() >= MAX_ENTRIES {
+            self.entries.retain(|_, known| !known.ended);
+        }
+        self.entries.insert(id.to_owned(), entry);
+        true
     }
-    place
+
+    /// Ends a session; false when there is none, or it has ended already.
+    fn end(&mut self, id: &str) -> bool {
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| !entry.ended) else { return false };
+        entry.ended = true;
+        self.places[entry.kind()].give_back(entry.remote);
+        true
+    }
+
+    fn forget(&mut self, is_gone: impl Fn(&Entry) -> bool) {
+        for (_, entry) in self.entries.extract_if(|_, entry| is_gone(entry)).filter(|(_, entry)| !entry.ended) {
+            self.places[entry.kind()].give_back(entry.remote);
+        }
+    }
+}
+
+impl Places {
+    fn take(&mut self, remote: IpAddr) -> bool {
+        let network = network_of(remote);
+        let here = self.of_network.get(&network).copied().unwrap_or(0);
+        let place = self.taken < MAX_SESSIONS && here < MAX_SESSIONS_PER_NETWORK;
+        if place {
+            self.taken += 1;
+            self.of_network.insert(network, here + 1);
+        }
+        place
+    }
+
+    fn give_back(&mut self, remote: IpAddr) {
+        let network = network_of(remote);
+        self.taken -= 1;
+        match self.of_network.get_mut(&network) {
+            Some(1) | None => drop(self.of_network.remove(&network)),
+            Some(here) => *here -= 1,
+        }
+    }
 }
 
 impl Entry {
@@ -177,6 +237,10 @@ impl Entry {
             requests: 0,
             bytes: 0,
         }
+    }
+
+    fn kind(&self) -> usize {
+        usize::from(self.grant.is_private())
     }
 
     fn enter(&mut self, playlist: bool, now: Instant) {
@@ -224,7 +288,7 @@ impl Visit {
     }
 
     fn entry(&self, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.viewers.lock().get_mut(&self.id) {
+        if let Some(entry) = self.viewers.lock().entries.get_mut(&self.id) {
             change(entry);
         }
     }
@@ -275,7 +339,9 @@ mod tests {
         drop(viewers.count_in(&id, "main", HERE, end));
         assert_eq!(watching(&viewers, end), 1, "the same viewer again");
         assert_eq!(watching(&viewers, Instant::now() + GONE_AFTER), 0);
-        assert!(viewers.lock().is_empty(), "forgotten");
+        assert!(viewers.lock().entries.is_empty(), "forgotten");
+        let places = &viewers.lock().places[0];
+        assert_eq!((places.taken, places.of_network.len()), (0, 0));
     }
 
     #[test]
@@ -303,10 +369,22 @@ mod tests {
         let id = random_id();
         assert!(viewers.count_in(&id, "main", HERE, now).expect("not ended").is_none());
         let grant = Grant::signed_by([1; 32]);
-        for number in 0..MAX_SESSIONS_PER_ADDRESS {
+        for number in 0..MAX_SESSIONS_PER_NETWORK {
             assert!(viewers.open(&format!("p{number}"), "main", grant, HERE, now));
         }
         assert!(!viewers.open("one more", "main", grant, HERE, now));
+        assert!(
+            viewers.close("p7") && viewers.open("one more", "main", grant, HERE, now),
+            "the ended one takes no place"
+        );
+        assert!(!viewers.open("and one more", "main", grant, HERE, now));
+        // One household's addresses are one network.
+        let of_network = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+        for number in 0..MAX_SESSIONS_PER_NETWORK {
+            let remote = of_network(u16::try_from(number).expect("a number of 16 bits"));
+            assert!(viewers.open(&format!("v6-{number}"), "main", grant, remote, now));
+        }
+        assert!(!viewers.open("v6", "main", grant, of_network(9999), now));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! WHIP (RFC 9725) and WHEP (its mirror image for viewers): offers, answers, trickle, restart, goodbye.
 
 use super::body::{self, Body, empty, full};
+use super::connections::network_of;
 use super::front::{cors_preflight, open_to_all};
 use super::ice_servers;
 use super::problem::{Code, Problem};
@@ -18,7 +19,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use tallylight_webrtc::{Answer, OfferError, PatchError, Patched};
 
 /// An offer of a browser has 4 to 8 KiB (matrix H2).
@@ -53,12 +54,12 @@ impl WebRtcRoutes {
 
     /// `/whip` and `/whip/{name}`.
     pub async fn whip(&self, request: Request<Incoming>, name: Option<&str>, remote: IpAddr) -> Response<Body> {
-        self.endpoint(request, async |request| self.publish(request, name, remote).await).await
+        self.endpoint(request, remote, async |request| self.publish(request, name, remote).await).await
     }
 
     /// `/whep/{name}`.
     pub async fn whep(&self, request: Request<Incoming>, name: &str, remote: IpAddr) -> Response<Body> {
-        self.endpoint(request, async |request| self.view(request, name, remote).await).await
+        self.endpoint(request, remote, async |request| self.view(request, name, remote).await).await
     }
 
     /// `/whip/sessions/{id}`.
@@ -84,13 +85,21 @@ impl WebRtcRoutes {
         let key = stream_key(request.headers())?.to_owned();
         let take_over = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "takeover=1"));
         let offer = receive_text(request, SDP, ACCEPT_POST).await?;
+        let asked_at = Instant::now();
         let name = self.ask(name, &key, remote).await?;
+        if self.engine.cuts.any_since(&name, asked_at) {
+            return Err(try_again());
+        }
         let stream = self.engine.streams.get_or_create(&name);
         self.engine.hls.ensure(stream.clone());
         let answer = self.peers(move |peers| peers.whip(&stream, &offer, remote, take_over)).await?;
         let answer = answer.map_err(|error| self.publish_problem(&name, error))?;
+        if self.engine.cuts.any_since(&name, asked_at) {
+            self.peers(move |peers| peers.close(&answer.session)).await?;
+            return Err(try_again());
+        }
         self.remember_key(&answer.session, &key);
-        let mut response = self.created("whip", answer);
+        let mut response = self.created("whip", answer, remote);
         if let Ok(name) = HeaderValue::try_from(name) {
             response.headers_mut().insert(STREAM, name);
         }
@@ -119,7 +128,7 @@ impl WebRtcRoutes {
             playback::enforce(&self.engine).await;
             return Err(token::revoked());
         }
-        Ok(self.created("whep", answer))
+        Ok(self.created("whep", answer, remote))
     }
 
     /// The stream the key opens.
@@ -138,10 +147,7 @@ impl WebRtcRoutes {
                 self.report_refusal(name, Some(&session), &code, &message);
                 Err(denied(&code, message))
             }
-            Verdict::TryAgain => {
-                Err(Problem::new(Code::TryAgain, "This server cannot check stream keys at the moment; try again.")
-                    .retry_after(2))
-            }
+            Verdict::TryAgain => Err(try_again()),
         }
     }
 
@@ -205,7 +211,7 @@ impl WebRtcRoutes {
     }
 
     /// 201 with everything RFC 9725 sections 4.2, 4.3.1 and 4.6 want.
-    fn created(&self, kind: &str, answer: Answer) -> Response<Body> {
+    fn created(&self, kind: &str, answer: Answer, remote: IpAddr) -> Response<Body> {
         let mut response = Response::new(full(answer.sdp));
         *response.status_mut() = StatusCode::CREATED;
         let headers = response.headers_mut();
@@ -216,13 +222,13 @@ impl WebRtcRoutes {
         if let Ok(location) = HeaderValue::try_from(format!("/{kind}/sessions/{}", answer.session)) {
             headers.insert(header::LOCATION, location);
         }
-        self.name_ice_servers(headers);
+        self.name_ice_servers(headers, remote);
         response
     }
 
     /// A browser that relays needs them before it gathers, so they come with OPTIONS as well as with 201.
-    fn name_ice_servers(&self, headers: &mut HeaderMap) {
-        for link in ice_servers::links(&self.engine.config.ice_servers, SystemTime::now(), &random_id()) {
+    fn name_ice_servers(&self, headers: &mut HeaderMap, remote: IpAddr) {
+        for link in ice_servers::links(&self.engine.config.ice_servers, SystemTime::now(), network_of(remote)) {
             headers.append(header::LINK, link);
         }
     }
@@ -230,6 +236,7 @@ impl WebRtcRoutes {
     async fn endpoint(
         &self,
         request: Request<Incoming>,
+        remote: IpAddr,
         post: impl AsyncFnOnce(Request<Incoming>) -> Result<Response<Body>, Problem>,
     ) -> Response<Body> {
         let answer = match *request.method() {
@@ -238,7 +245,7 @@ impl WebRtcRoutes {
                 let headers = response.headers_mut();
                 headers.insert(ACCEPT_POST, HeaderValue::from_static(SDP));
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                self.name_ice_servers(headers);
+                self.name_ice_servers(headers, remote);
                 Ok(response)
             }
             Method::POST => post(request).await,
@@ -349,6 +356,11 @@ fn patch_problem(error: PatchError) -> Problem {
         }
         PatchError::NoAnswer => Problem::new(Code::TryAgain, "The media engine did not answer in time.").retry_after(1),
     }
+}
+
+/// Nobody knows now whether the key is right, or it may have been changed since somebody did.
+fn try_again() -> Problem {
+    Problem::new(Code::TryAgain, "This server cannot check stream keys at the moment; try again.").retry_after(2)
 }
 
 fn unknown_session() -> Problem {

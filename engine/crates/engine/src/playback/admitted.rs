@@ -22,11 +22,11 @@ impl Admitted {
         viewers.insert(session.to_owned(), Viewer { stream: stream.to_owned(), grant });
     }
 
-    /// The sessions that the policy does not allow; they are forgotten here and must be closed.
-    pub fn take_refused(&self, policy: &Policy) -> Vec<String> {
-        let mut viewers = self.lock();
-        let refused = viewers.extract_if(|_, viewer| !policy.allows(&viewer.stream, &viewer.grant));
-        refused.map(|(session, _)| session).collect()
+    /// The sessions that the policy does not allow, as far as they are still there. They stay here until they are gone.
+    pub fn refused(&self, policy: &Policy) -> Vec<String> {
+        let viewers = self.lock();
+        let refused = viewers.iter().filter(|(_, viewer)| !policy.allows(&viewer.stream, &viewer.grant));
+        refused.map(|(session, _)| session.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Viewer>> {
@@ -44,10 +44,12 @@ mod tests {
         admitted.remember("gone", "main", Grant::PUBLIC, |_| true);
         admitted.remember("a", "main", Grant::PUBLIC, |session| session != "gone");
         admitted.remember("b", "other", Grant::PUBLIC, |_| true);
-        assert!(admitted.take_refused(&Policy::everything_public()).is_empty());
+        assert!(admitted.refused(&Policy::everything_public()).is_empty());
         let private = r#"{"streams":{"main":{"visibility":"private","playback_key":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}}}"#;
         let private = Policy::parse(private.as_bytes()).expect("a policy");
-        assert_eq!(admitted.take_refused(&private), ["a"]);
-        assert!(admitted.take_refused(&private).is_empty());
+        assert_eq!(admitted.refused(&private), ["a"]);
+        assert_eq!(admitted.refused(&private), ["a"], "until it is gone");
+        admitted.remember("c", "other", Grant::PUBLIC, |session| session != "a");
+        assert!(admitted.refused(&private).is_empty());
     }
 }

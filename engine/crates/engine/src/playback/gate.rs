@@ -12,8 +12,8 @@ use tokio::sync::{Mutex, watch};
 pub struct Gate {
     policy: watch::Sender<Arc<Policy>>,
     file: Option<PathBuf>,
-    /// One replacement at a time, so that what is on disk is what is in force.
-    replacing: Mutex<()>,
+    /// What is surely on disk. Held for one replacement at a time, so that it is what is in force.
+    kept: Mutex<Option<Bytes>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ impl Gate {
                 Policy::Unknown
             })
         });
-        Gate { policy: watch::Sender::new(Arc::new(policy)), file, replacing: Mutex::default() }
+        Gate { policy: watch::Sender::new(Arc::new(policy)), file, kept: Mutex::default() }
     }
 
     pub fn policy(&self) -> Arc<Policy> {
@@ -47,13 +47,24 @@ impl Gate {
         self.policy.subscribe()
     }
 
-    /// Puts a policy in force, then on disk. The caller ends what it no longer allows ([`super::enforce`]).
-    pub async fn replace(&self, document: Bytes) -> Result<(), ReplaceError> {
-        let _one_at_a_time = self.replacing.lock().await;
+    /// Puts a policy in force, lets `enforce` end what it no longer allows, and only then waits for the disk. To be run to its
+    /// end, also when whoever asked for it does not wait.
+    pub async fn replace(&self, document: Bytes, enforce: impl Future<Output = ()>) -> Result<(), ReplaceError> {
+        let mut kept = self.kept.lock().await;
         self.policy.send_replace(Arc::new(Policy::parse(&document)?));
-        let Some(file) = self.file.clone() else { return Ok(()) };
-        let kept = tokio::task::spawn_blocking(move || keep(&file, &document)).await;
-        Ok(kept.map_err(io::Error::other)??)
+        enforce.await;
+        let Some(file) = self.file.clone().filter(|_| kept.as_ref() != Some(&document)) else { return Ok(()) };
+        *kept = None;
+        let writing = document.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            keep(&file, &writing).inspect_err(|_| {
+                // An old policy may open what is private now. Nothing at all closes the gate at the next start; that needs no space.
+                let _ = OpenOptions::new().write(true).truncate(true).open(&file);
+            })
+        });
+        written.await.map_err(io::Error::other)??;
+        *kept = Some(document);
+        Ok(())
     }
 }
 
@@ -124,17 +135,19 @@ mod tests {
         let gate = Gate::open(Some(directory.file()));
         assert_eq!(without_token(&gate), Ok(Grant::PUBLIC), "none was ever set");
         let mut changes = gate.changes();
-        gate.replace(PRIVATE.into()).await.expect("kept");
+        gate.replace(PRIVATE.into(), async {}).await.expect("kept");
         assert!(changes.has_changed().expect("a gate"));
         assert_eq!(without_token(&gate), Err(Refusal::TokenMissing));
         let mode = fs::metadata(directory.file()).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(without_token(&Gate::open(Some(directory.file()))), Err(Refusal::TokenMissing));
-        gate.replace(r#"{"streams":{}}"#.into()).await.expect("kept");
+        gate.replace(r#"{"streams":{}}"#.into(), async {}).await.expect("kept");
         assert_eq!(without_token(&Gate::open(Some(directory.file()))), Ok(Grant::PUBLIC));
         assert_eq!(fs::read_dir(&directory.0).expect("a directory").count(), 1, "nothing is left beside it");
         changes.mark_unchanged();
-        assert!(gate.replace("{}".into()).await.is_err_and(|error| matches!(error, ReplaceError::Invalid(_))));
+        assert!(
+            gate.replace("{}".into(), async {}).await.is_err_and(|error| matches!(error, ReplaceError::Invalid(_)))
+        );
         assert!(!changes.has_changed().expect("a gate"), "a broken policy changes nothing");
     }
 
@@ -146,15 +159,43 @@ mod tests {
             assert_eq!(without_token(&Gate::open(Some(directory.file()))), Err(Refusal::PolicyUnknown));
         }
         let gate = Gate::open(Some(directory.file()));
-        gate.replace(r#"{"streams":{}}"#.into()).await.expect("kept");
+        gate.replace(r#"{"streams":{}}"#.into(), async {}).await.expect("kept");
         assert_eq!(without_token(&gate), Ok(Grant::PUBLIC));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_already_is_not_written_again() {
+        let directory = Directory::new();
+        let gate = Gate::open(Some(directory.file()));
+        gate.replace(PRIVATE.into(), async {}).await.expect("kept");
+        fs::remove_file(directory.file()).expect("a file");
+        gate.replace(PRIVATE.into(), async {}).await.expect("kept");
+        assert!(!directory.file().exists());
+        gate.replace(r#"{"streams":{}}"#.into(), async {}).await.expect("kept");
+        gate.replace(PRIVATE.into(), async {}).await.expect("kept");
+        assert_eq!(without_token(&Gate::open(Some(directory.file()))), Err(Refusal::TokenMissing));
+    }
+
+    #[tokio::test]
+    async fn an_older_policy_does_not_come_back_when_the_newer_one_cannot_be_written() {
+        let directory = Directory::new();
+        let gate = Gate::open(Some(directory.file()));
+        gate.replace(r#"{"streams":{}}"#.into(), async {}).await.expect("kept");
+        fs::create_dir(directory.file().with_extension("new")).expect("something in the way");
+        let mut enforced = false;
+        let replaced = gate.replace(PRIVATE.into(), async { enforced = true }).await;
+        assert!(replaced.is_err_and(|error| matches!(error, ReplaceError::NotKept(_))));
+        assert!(enforced);
+        assert_eq!(without_token(&Gate::open(Some(directory.file()))), Err(Refusal::PolicyUnknown));
     }
 
     #[tokio::test]
     async fn a_policy_that_cannot_be_kept_is_in_force_all_the_same() {
         let directory = Directory::new();
         let gate = Gate::open(Some(directory.0.join("missing/policy.json")));
-        assert!(gate.replace(PRIVATE.into()).await.is_err_and(|error| matches!(error, ReplaceError::NotKept(_))));
+        assert!(
+            gate.replace(PRIVATE.into(), async {}).await.is_err_and(|error| matches!(error, ReplaceError::NotKept(_)))
+        );
         assert_eq!(without_token(&gate), Err(Refusal::TokenMissing));
     }
 }

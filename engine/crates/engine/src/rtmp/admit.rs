@@ -5,7 +5,7 @@ use crate::admission::PUBLISHER_BUSY;
 use crate::{PublishQuestion, Verdict};
 use std::sync::Arc;
 use std::time::Instant;
-use tallylight_media::{Protocol, Publication, PublishError, PublisherInfo};
+use tallylight_media::{EndReason, Protocol, Publication, PublishError, PublisherInfo};
 use tallylight_rtmp::{AddressError, publish_address};
 
 impl Connection {
@@ -22,15 +22,19 @@ impl Connection {
             session: self.registration.id.clone(),
             remote_ip: self.remote.ip().to_canonical(),
         };
+        let asked_at = Instant::now();
         match self.engine.admission.ask(question).await {
-            Verdict::Allow { stream } => self.take(&stream, address.take_over),
+            Verdict::Allow { stream } => self.take(&stream, address.take_over, asked_at),
             Verdict::Deny { code, message } => Err(self.refuse(None, &code, &message)),
             // Closed without a word: encoders take that for a network fault and come back by themselves.
             Verdict::TryAgain => Err(Ending::TryAgain),
         }
     }
 
-    fn take(&mut self, name: &str, take_over: bool) -> Result<Publication, Ending> {
+    fn take(&mut self, name: &str, take_over: bool, asked_at: Instant) -> Result<Publication, Ending> {
+        if self.engine.cuts.any_since(name, asked_at) {
+            return Err(Ending::TryAgain);
+        }
         let closer = self.closer.clone();
         let info = PublisherInfo {
             session: self.registration.id.clone(),
@@ -43,6 +47,10 @@ impl Connection {
         let now = Instant::now();
         let taken = if take_over { Ok(stream.take_over(info, now)) } else { stream.publish(info, now) };
         match taken {
+            Ok(publication) if self.engine.cuts.any_since(name, asked_at) => {
+                publication.end(EndReason::Removed);
+                Err(Ending::TryAgain)
+            }
             Ok(publication) => {
                 self.engine.hls.ensure(stream);
                 self.session.accept_publish();

@@ -251,6 +251,24 @@ async fn wrong_keys_and_addresses_are_denied_with_a_sentence() {
 }
 
 #[tokio::test]
+async fn a_publisher_whose_stream_is_cut_while_its_key_is_looked_at_asks_again() {
+    let server = Server::without_control_plane(Limits::default()).await;
+    let control_plane = UnixListener::bind(&server.engine.config.control_socket).expect("a socket");
+    for cut in [true, false] {
+        let mut encoder = Encoder::connect(&server, "live", "key-main?takeover=1").await;
+        let answer = async {
+            let (socket, _) = control_plane.accept().await.expect("a question");
+            if cut {
+                server.engine.cuts.record("main", Instant::now());
+            }
+            answer_admission(socket).await;
+        };
+        let (heard, ()) = tokio::join!(encoder.next_event(), answer);
+        assert_eq!(heard, (!cut).then_some(ClientEvent::Publishing));
+    }
+}
+
+#[tokio::test]
 async fn without_a_control_plane_the_connection_closes_without_a_word() {
     let server = Server::without_control_plane(Limits::default()).await;
     let mut encoder = Encoder::connect(&server, "live", "key-main").await;

@@ -13,17 +13,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
 pub const RIGHT_KEY: &str = "right-key";
+/// Right as well, and answered when the test says so.
+pub const HELD_KEY: &str = "held-key";
 
 pub struct Control {
     path: PathBuf,
     task: JoinHandle<()>,
     /// Paths and queries of all requests.
     pub asked: Arc<Mutex<Vec<String>>>,
+    /// Lets one waiting answer about `HELD_KEY` go.
+    pub let_go: Arc<Notify>,
 }
 
 impl Control {
@@ -31,23 +36,26 @@ impl Control {
         let listener = UnixListener::bind(path).expect("the control socket");
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = asked.clone();
+        let let_go = Arc::new(Notify::new());
+        let gate = let_go.clone();
         let task = tokio::spawn(async move {
             // Dropped with this task, so that a control plane that goes takes its connections along.
             let mut connections = JoinSet::new();
             loop {
                 let (socket, _) = listener.accept().await.expect("accepting");
-                let log = log.clone();
+                let (log, gate) = (log.clone(), gate.clone());
                 connections.spawn(async move {
                     let service = service_fn(move |request: Request<Incoming>| {
                         log.lock().expect("one at a time").push(request.uri().to_string());
-                        async move { Ok::<_, Infallible>(answer(request).await) }
+                        let gate = gate.clone();
+                        async move { Ok::<_, Infallible>(answer(request, &gate).await) }
                     });
                     let http = hyper::server::conn::http1::Builder::new();
                     let _ = http.serve_connection(TokioIo::new(socket), service).with_upgrades().await;
                 });
             }
         });
-        Control { path: path.into(), task, asked }
+        Control { path: path.into(), task, asked, let_go }
     }
 }
 
@@ -58,9 +66,15 @@ impl Drop for Control {
     }
 }
 
-async fn answer(mut request: Request<Incoming>) -> Response<Body> {
+async fn answer(mut request: Request<Incoming>, gate: &Notify) -> Response<Body> {
     match request.uri().path() {
-        "/engine/admission" => whole(admission(&collect(request).await)),
+        "/engine/admission" => {
+            let question = collect(request).await;
+            if question["key"] == HELD_KEY {
+                gate.notified().await;
+            }
+            whole(admission(&question))
+        }
         "/api/echo-stream" => Response::new(request.into_body().boxed()),
         "/api/socket" => {
             let upgrade = hyper::upgrade::on(&mut request);
@@ -94,7 +108,7 @@ fn admission(question: &Value) -> Value {
     assert_eq!(question["action"], "publish");
     assert!(question["session"].is_string() && question["remote_ip"] == "127.0.0.1", "{question}");
     match question["key"].as_str() {
-        Some(RIGHT_KEY) => json!({"allow": true, "stream": "main"}),
+        Some(RIGHT_KEY | HELD_KEY) => json!({"allow": true, "stream": "main"}),
         Some("old-key") => json!({"allow": false, "code": "key_rotated", "message": "This stream key was rotated."}),
         _ => json!({"allow": false, "code": "key_wrong", "message": "This stream key is not valid."}),
     }

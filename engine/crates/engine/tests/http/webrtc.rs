@@ -1,7 +1,7 @@
 //! WHIP and WHEP as RFC 9725 wants them (matrix H9, H10).
 
-use crate::control::RIGHT_KEY;
-use crate::support::{Answer, Server};
+use crate::control::{HELD_KEY, RIGHT_KEY};
+use crate::support::{Answer, Server, eventually};
 use tallylight_engine::peers::Peers;
 use tallylight_media::EndReason;
 
@@ -87,6 +87,24 @@ async fn a_second_publisher_is_refused_unless_it_takes_over() {
     assert_eq!((broken.problem().0, publication.over()), (400, None), "an offer that is no good ends nobody");
     assert_eq!(server.ask("POST", "/whip/main?a=b&takeover=1", &headers, OFFER).await.status, 201);
     assert_eq!(publication.over(), Some(EndReason::TakenOver));
+}
+
+#[tokio::test]
+async fn a_publisher_whose_stream_is_cut_while_its_key_is_looked_at_asks_again() {
+    let server = Server::start().await;
+    let control = server.control().await;
+    let headers = format!("{SDP}{}", bearer(HELD_KEY));
+    let offer = server.ask("POST", "/whip?takeover=1", &headers, OFFER);
+    let cut = async {
+        eventually("the question", || control.asked.lock().expect("one at a time").len() == 1).await;
+        assert_eq!(server.api("DELETE", "/v1/streams/main/publisher?reason=key_rotated").await.status, 404);
+        control.let_go.notify_one();
+    };
+    let (answer, ()) = tokio::join!(offer, cut);
+    assert_eq!(answer.problem(), (503, "try_again".into()));
+    assert!(server.peers.sessions().is_empty());
+    control.let_go.notify_one();
+    assert_eq!(server.ask("POST", "/whip?takeover=1", &headers, OFFER).await.status, 201, "asked after the cut");
 }
 
 #[tokio::test]
