@@ -196,7 +196,7 @@ class PlaybackToken(BaseModel):
 
 
 class SessionView(BaseModel):
-    """A peer of a stream. Addresses are for administrators."""
+    """A peer of a stream. Addresses are for administrators; the id, which gives power over a peer, is cut short."""
 
     id: str
     kind: Annotated[str, Field(examples=["whep"])]

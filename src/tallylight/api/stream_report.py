@@ -13,6 +13,7 @@ from tallylight.diagnosis.links import Cause, Lamp
 from tallylight.diagnosis.processors import ProcessorView
 from tallylight.engine.client import EngineAwayError
 from tallylight.engine.models import Session, StreamStatus
+from tallylight.events.log import SESSION_SHOWN
 
 
 class StreamReportView(StreamStatus):
@@ -29,13 +30,16 @@ class StreamReportView(StreamStatus):
 
     def without_addresses(self) -> Self:
         """For those who are not on this host."""
-        hidden = {"remote": None}
         return self.model_copy(
             update={
-                "consumers": [session.model_copy(update=hidden) for session in self.consumers],
-                "sessions": [session.model_copy(update=hidden) for session in self.sessions],
+                "consumers": [_shown(session) for session in self.consumers],
+                "sessions": [_shown(session) for session in self.sessions],
             }
         )
+
+
+def _shown(session: Session) -> Session:
+    return session.model_copy(update={"remote": None, "id": session.id[:SESSION_SHOWN]})
 
 
 async def stream_report(control: Control, name_or_id: str) -> StreamReportView:

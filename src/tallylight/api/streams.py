@@ -25,6 +25,7 @@ from tallylight.api.stream_access import EditableStream, InspectableStream, Watc
 from tallylight.api.stream_report import StreamReportView, stream_report
 from tallylight.api.stream_views import views_for
 from tallylight.engine.client import NothingOnAirError
+from tallylight.events.log import SESSION_SHOWN
 from tallylight.streams import playback
 
 router = APIRouter(prefix="/api/streams", tags=["streams"])
@@ -153,7 +154,7 @@ async def list_sessions(stream: InspectableStream, who: WhoAsks, control: Contro
     return SessionList(
         sessions=[
             SessionView(
-                id=session.id,
+                id=session.id[:SESSION_SHOWN],
                 kind=session.kind,
                 state=session.state,
                 age_s=session.age_s,
