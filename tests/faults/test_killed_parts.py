@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="session")]
 
 CONTROL_PLANE_BACK_S = 3.0
 ENGINE_BACK_S = 2.0
+HUNG_NOTICED_S = 15.0
 
 
 async def test_control_plane_killed_while_on_air(own_server: Server) -> None:
@@ -103,6 +104,21 @@ async def test_engine_killed(own_server: Server, browser: Browser) -> None:
             await wait_until(plays_again, 15, "the page to play again by itself")
         async with WhepViewer(server.http, "main") as viewer:
             missing_pictures(await viewer.wait_frames(30))
+
+
+async def test_a_hung_engine_is_replaced(own_server: Server) -> None:
+    """SIGSTOP of the engine: it is noticed, ended and started again within 15 s, and the publisher is on air again."""
+    server = own_server
+    async with card_publisher(server.rtmp_url()) as publisher:
+        await server.wait_on_air()
+        hung = server.engine_pid()
+        os.kill(hung, signal.SIGSTOP)
+        await wait_until(lambda: not processes.is_alive(hung), HUNG_NOTICED_S, "the hung engine to be ended")
+        await wait_until(lambda: _engine_serves(server, hung), ENGINE_BACK_S, "the engine's restart")
+        await publisher.wait_event("demo_publish_started", 2)
+        async with WhepViewer(server.http, "main") as viewer:
+            missing_pictures(await viewer.wait_frames(30))
+        assert "part_hung" in server.log()
 
 
 async def test_supervisor_killed_leaves_nothing(own_server: Server) -> None:

@@ -1,15 +1,23 @@
 """The supervisor's pure and small parts."""
 
+import asyncio
 import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from support.processes import is_alive
+from support.waiting import wait_until
 from tallylight.config import Settings
 from tallylight.logs import for_people
 from tallylight.paths import DataDirectory, prepare, write_private
+from tallylight.supervisor import part as parts
 from tallylight.supervisor.child import read_last_words
 from tallylight.supervisor.engine_config import write_engine_config
+from tallylight.supervisor.part import Part, PartSpec
 from tallylight.supervisor.restart import CRASH_LOOP_ENDS, HEALTHY_S, MAX_DELAY_S, RestartPolicy
 
 
@@ -95,3 +103,65 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
 def test_sockets_are_in_the_run_directory(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path)
     assert data.engine_socket == tmp_path / "run" / "engine.sock"
+
+
+class Sleeper:
+    """A part that does nothing, and answers the questions that it is told to, counted from 1."""
+
+    def __init__(self, patience: int | None, answers: Callable[[int], bool] = lambda _number: True) -> None:
+        self.answers = answers
+        self.asked = 0
+        self.part = Part(PartSpec("sleeper", ["sleep", "600"], dict(os.environ), self._ready, patience=patience))
+
+    async def _ready(self) -> bool:
+        self.asked += 1
+        return self.answers(self.asked)
+
+    @property
+    def pid(self) -> int:
+        (child,) = self.part._children()
+        return child.pid
+
+    async def is_asked(self, times: int) -> None:
+        goal = self.asked + times
+        await wait_until(lambda: self.asked >= goal, 10, "it to be asked")
+
+
+@asynccontextmanager
+async def watched(sleeper: Sleeper) -> AsyncIterator[Sleeper]:
+    await sleeper.part.start()
+    watching = asyncio.create_task(sleeper.part.watch())
+    try:
+        yield sleeper
+    finally:
+        watching.cancel()
+        await asyncio.wait((watching,))
+        await sleeper.part.stop()
+
+
+async def test_a_part_that_hangs_is_ended_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "WATCH_INTERVAL_S", 0.001)
+    async with watched(Sleeper(patience=3)) as sleeper:
+        hung = sleeper.pid
+        sleeper.answers = lambda _number: False
+        await wait_until(lambda: not is_alive(hung), 10, "it to be ended")
+        sleeper.answers = lambda _number: True
+        await wait_until(lambda: sleeper.pid != hung, 10, "it to be started again")
+        await sleeper.is_asked(20)
+
+
+async def test_a_part_that_answers_now_and_then_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "WATCH_INTERVAL_S", 0.001)
+    async with watched(Sleeper(patience=3, answers=lambda number: number % 3 == 1)) as sleeper:
+        pid = sleeper.pid
+        await sleeper.is_asked(30)
+        assert sleeper.pid == pid
+
+
+async def test_a_part_without_a_patience_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "WATCH_INTERVAL_S", 0)
+    async with watched(Sleeper(patience=None)) as sleeper:
+        asked = sleeper.asked
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert sleeper.asked == asked

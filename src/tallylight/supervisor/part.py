@@ -18,6 +18,8 @@ READY_TIMEOUT_S = 30.0
 READY_POLL_S = 0.02
 # A spare is not needed at once, and the machine has better things to do while the first publishers and viewers arrive.
 SPARE_DELAY_S = 3.0
+# Between two looks whether a running part still answers.
+WATCH_INTERVAL_S = 1.0
 STANDBY_OPTION = "--standby"
 GO = b"go\n"
 
@@ -29,6 +31,8 @@ class PartSpec:
     Attributes:
         spare: Keep a second process that has loaded everything and, started with `--standby`, waits for `go` on its
             standard input. It takes over at once, where a new one would first load for seconds on a busy machine.
+        patience: How many questions in a row it may leave without an answer, once it was ready, before it counts as
+            hung and is ended and started again. None: it is not asked.
     """
 
     name: str
@@ -36,6 +40,7 @@ class PartSpec:
     environment: Mapping[str, str]
     ready: Callable[[], Awaitable[bool]]
     spare: bool = False
+    patience: int | None = None
 
 
 class Part:
@@ -86,10 +91,26 @@ class Part:
         """Waits for the end; returns the seconds that the process had been ready."""
         child = self._child
         assert child is not None, "start() comes before watch()"  # noqa: S101
-        await child.ended()
+        watchdog = asyncio.create_task(self._end_when_hung(child))
+        try:
+            await child.ended()
+        finally:
+            watchdog.cancel()
         message = None if child.last_words is None else child.last_words.sentence()
         log.error("part_ended", child=self.spec.name, pid=child.pid, end=child.end, message=message)
         return 0.0 if child.ready_at_s is None else time.monotonic() - child.ready_at_s
+
+    async def _end_when_hung(self, child: Child) -> None:
+        """Ends a process that runs and does not answer: a deadlock, or somebody stopped it."""
+        patience = self.spec.patience
+        if patience is None or child.ready_at_s is None:
+            return
+        unanswered = 0
+        while unanswered < patience:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            unanswered = 0 if await self.spec.ready() else unanswered + 1
+        log.error("part_hung", child=self.spec.name, pid=child.pid, unanswered=unanswered)
+        child.kill()
 
     async def _started_again(self, worked_s: float) -> bool:
         """Starts the process after the delay that it has earned; True when it is ready."""

@@ -23,6 +23,10 @@ log = structlog.get_logger()
 
 # One question whether a part is ready; it answers from memory.
 READY_REQUEST_TIMEOUT_S = 1.0
+# Questions of a second each, a second apart. Without the engine nobody sees anything: 10 s. Without the control
+# plane media goes on, and it may be slow for reasons of its own (a database on a network): 20 s.
+ENGINE_PATIENCE = 5
+CONTROL_PATIENCE = 10
 # Not the engine's business: stream keys and passwords.
 _SECRET_VARIABLES = frozenset(f"{PREFIX}{name}" for name in ("BOOTSTRAP_STREAMS", "ADMIN_PASSWORD", "DATABASE_URL"))
 
@@ -77,13 +81,15 @@ class Supervisor:
             command=[str(engine_binary), "--config", str(config)],
             environment={name: value for name, value in environment.items() if name not in _SECRET_VARIABLES},
             ready=_answers(self.data.engine_socket, "/v1/health"),
+            patience=ENGINE_PATIENCE,
         )
         control = PartSpec(
             name="control plane",
             command=[sys.executable, "-m", "tallylight.api"],
             environment=environment,
-            ready=_answers(self.data.control_socket, "/api/health"),
+            ready=_answers(self.data.control_socket, "/api/config"),
             spare=True,
+            patience=CONTROL_PATIENCE,
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -175,7 +181,8 @@ def _answers(socket: Path, path: str) -> Callable[[], Awaitable[bool]]:
     """A question whether an HTTP server on a Unix socket answers at all (an unhealthy answer is one, too)."""
 
     async def ask() -> bool:
-        transport = httpx.AsyncHTTPTransport(uds=str(socket))
+        # No TLS on a Unix socket: without this each question would load the list of authorities, 60 ms of work.
+        transport = httpx.AsyncHTTPTransport(uds=str(socket), verify=False)
         async with httpx.AsyncClient(transport=transport, timeout=READY_REQUEST_TIMEOUT_S, trust_env=False) as client:
             try:
                 await client.get(f"http://part{path}")
