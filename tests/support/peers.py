@@ -115,7 +115,11 @@ class WhepViewer:
                     task.result()  # raises what ended it, such as a decoder's error
             return len(self.frames) >= count
 
-        await wait_until(enough, timeout_s, lambda: f"{count} pictures; have {len(self.frames)}")
+        await wait_until(
+            enough,
+            timeout_s,
+            lambda: f"{count} pictures; have {len(self.frames)}, connection {self.connection.connectionState}",
+        )
         return list(self.frames)
 
     async def wait_more_frames(self, count: int, timeout_s: float = 15) -> list[SeenFrame]:
