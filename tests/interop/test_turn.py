@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 import pytest_asyncio
 from aioice import stun, turn
@@ -93,10 +94,21 @@ async def test_credentials_open_the_relay_until_they_expire(relay: Turn, relayed
             await _allocate(relay, name, password)
 
 
-async def test_two_browsers_get_two_credentials(relayed: Server) -> None:
-    """So coturn's quota counts users, and a leaked credential names whose it was."""
-    first, second = [(await relayed.http.options("/whep/main")).headers["link"] for _ in range(2)]
-    assert first != second
+async def test_to_the_relay_an_address_is_one_user(relayed: Server) -> None:
+    """Asking for credentials again does not get around coturn's quota, and another address has a quota of its own."""
+    again = [await _user(relayed, "127.0.0.1") for _ in range(2)]
+    assert again[0] == again[1]
+    assert await _user(relayed, "127.0.0.2") != again[0]
+
+
+async def _user(server: Server, from_address: str) -> str:
+    """What coturn counts by: a username without the time that it expires at."""
+    transport = httpx.AsyncHTTPTransport(local_address=from_address)
+    async with httpx.AsyncClient(transport=transport, base_url=server.url) as http:
+        link = (await http.options("/whep/main")).headers["link"]
+    found = re.search(r'username="\d+:([0-9a-f]+)"', link)
+    assert found is not None, link
+    return found[1]
 
 
 async def test_a_wrong_secret_is_survived(relay: Turn, browser: Browser) -> None:
