@@ -42,11 +42,14 @@ def configure(part: str, level: int = logging.INFO) -> None:
 
 
 def write_line(line: str) -> None:
-    """Writes one JSON line to stderr; on a terminal as text. A reader that went away does not end the server."""
+    """Writes one JSON line to stderr; on a terminal as text. What cannot be written is dropped: it ends nothing.
+
+    A reader that went away is one reason for that, a full disk under the log another.
+    """
     try:
         sys.stderr.write((for_people(line) if sys.stderr.isatty() else line) + "\n")
         sys.stderr.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):
         pass
 
 

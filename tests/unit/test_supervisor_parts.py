@@ -1,8 +1,10 @@
 """The supervisor's pure and small parts."""
 
 import asyncio
+import io
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from tallylight.config import Settings
 from tallylight.logs import for_people
 from tallylight.paths import DataDirectory, prepare, write_private
 from tallylight.supervisor import part as parts
-from tallylight.supervisor.child import read_last_words
+from tallylight.supervisor.child import Child, read_last_words
 from tallylight.supervisor.engine_config import write_engine_config
 from tallylight.supervisor.part import Part, PartSpec
 from tallylight.supervisor.restart import CRASH_LOOP_ENDS, HEALTHY_S, MAX_DELAY_S, RestartPolicy
@@ -165,3 +167,18 @@ async def test_a_part_without_a_patience_is_not_asked(monkeypatch: pytest.Monkey
         for _ in range(20):
             await asyncio.sleep(0)
         assert sleeper.asked == asked
+
+
+async def test_a_child_ends_although_nothing_can_be_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    # More than a pipe holds: whoever stops reading it keeps the child for ever.
+    talk = "import sys; sys.stderr.write('a line\\n' * 100_000)"
+    full_disk = io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True)
+    with full_disk, monkeypatch.context() as replaced:
+        replaced.setattr(sys, "stderr", full_disk)
+        child = await Child.launch("talker", [sys.executable, "-c", talk], {})
+        try:
+            async with asyncio.timeout(10):
+                await child.ended()
+        finally:
+            child.kill()
+    assert child.end == "exit code 0"
