@@ -14,9 +14,11 @@ import structlog
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tallylight import logs
 from tallylight.api.app import internal_app, public_app
+from tallylight.api.connections import ReadConnection
 from tallylight.api.control import database_of, open_control
 from tallylight.api.waiting import WaitingApp
 from tallylight.config import Settings, load_settings
@@ -86,8 +88,8 @@ async def _doors(
 ) -> AsyncIterator[asyncio.Event]:
     """Serves both applications on their sockets; the event says that one of them stopped by itself."""
     servers = [
-        (_server(public), _unix_socket(data.control_socket)),
-        (_server(internal), _loopback_socket(settings.internal_port)),
+        (_server(public, ReadConnection), _unix_socket(data.control_socket)),
+        (_server(internal, H11Protocol), _loopback_socket(settings.internal_port)),
     ]
     closed = asyncio.Event()
     tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
@@ -131,10 +133,11 @@ def _told_to_go() -> bool:
     return os.read(sys.stdin.fileno(), len(GO)) == GO
 
 
-def _server(app: object) -> _Server:
+def _server(app: object, connection: type[H11Protocol]) -> _Server:
     return _Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]
+            http=connection,
             log_config=None,
             access_log=False,
             lifespan="off",
