@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -165,6 +166,8 @@ class OutboundClient:
             # A connection is named by its address, and two hosts may share one: none is used for a second request.
             limits=httpx.Limits(max_keepalive_connections=0),
             headers={"User-Agent": f"Tallylight/{__version__}", "Accept": "*/*"},
+            # None is kept either: by address, one host would be sent those of another.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
 
     async def __aenter__(self) -> "OutboundClient":

@@ -254,6 +254,14 @@ async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
         assert canary.knocks == 0
 
 
+async def test_no_host_is_sent_the_cookies_of_another() -> None:
+    baker = Receiver(b"HTTP/1.1 204 No Content\r\nSet-Cookie: session=secret\r\n\r\n")
+    async with receiving(baker), OutboundClient(LOOPBACK, resolve=Names(["127.0.0.1"])) as client:
+        await post(client, f"http://one.example:{baker.port}/")
+        await post(client, f"http://two.example:{baker.port}/")
+    assert [b"cookie" in request.lower() for request in baker.requests] == [False, False]
+
+
 async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with receiving(Receiver()) as proxy, receiving(Receiver()) as receiver:
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
