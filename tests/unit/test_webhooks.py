@@ -33,7 +33,7 @@ from tallylight.sealing import Sealer, SealError, load_sealing_key
 from tallylight.webhooks import health_watch, messages
 from tallylight.webhooks.health_watch import HealthWatch
 from tallylight.webhooks.outbox import MAX_AGE, MAX_DELIVERIES, Outbox
-from tallylight.webhooks.retries import DELAYS, GIVE_UP_AFTER, MAX_RETRY_AFTER, Attempt, judge
+from tallylight.webhooks.retries import DELAYS, GIVE_UP_AFTER, MAX_RETRY_AFTER, Attempt, Verdict, judge
 from tallylight.webhooks.sender import MAX_OF_ONE, Sender
 from tallylight.webhooks.store import NewSecret, WebhookStore
 
@@ -572,6 +572,17 @@ async def test_a_lost_key_file_fails_deliveries_in_words(
     async with office.sending(client):
         (row,) = await recorded(office, 1)
     assert row.attempts[0]["error"] == "secret_unreadable"
+
+
+async def test_a_message_does_not_get_the_result_of_a_deleted_one(office: Office) -> None:
+    deleted, other = await office.hook("https://a/"), await office.hook("https://b/")
+    await office.outbox.put_test(deleted.webhook.id)
+    (head,) = await office.outbox.heads()
+    await office.webhooks.delete(deleted.webhook.id)
+    await office.outbox.put_test(other.webhook.id)  # SQLite gives it the same number
+    await office.outbox.record(head.delivery, attempt(200), Verdict("delivered"))
+    (row,) = await office.rows()
+    assert (row.webhook_id, row.status, row.attempts) == (other.webhook.id, "pending", [])
 
 
 async def test_a_bug_in_one_message_does_not_end_the_sender(

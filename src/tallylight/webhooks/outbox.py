@@ -104,7 +104,8 @@ class Outbox:
         async with self._database.session() as session:
             await session.execute(
                 update(WebhookDelivery)
-                .where(WebhookDelivery.number == delivery.number, WebhookDelivery.status == "pending")
+                # Not by its number: SQLite gives that of a deleted newest row to the next one.
+                .where(WebhookDelivery.id == delivery.id, WebhookDelivery.status == "pending")
                 .values(**values, attempts=[*delivery.attempts, told])
             )
             if verdict.gone:

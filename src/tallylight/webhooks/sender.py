@@ -60,8 +60,8 @@ class Sender:
         self._events = events
         self._clock = clock
         self._wake = outbox.changed
-        # Attempted while the outbox was being read: what was read of them is old.
-        self._settled: set[int] = set()
+        # Ids of what was attempted while the outbox was being read: what was read of them is old.
+        self._settled: set[str] = set()
         self._in_flight: dict[tuple[str, str | None, bool], asyncio.Task[None]] = {}
         self._delivered = self._attempts_failed = self._given_up = self._addresses_refused = 0
 
@@ -108,7 +108,7 @@ class Sender:
         heads = await self._outbox.heads()
         now, wait_s = self._clock(), POLL_S
         for head in heads:
-            if head.delivery.number in self._settled:
+            if head.delivery.id in self._settled:
                 continue
             due_in_s = ((head.delivery.next_attempt_at or now) - now).total_seconds()
             if due_in_s > 0:
@@ -136,7 +136,7 @@ class Sender:
             await self._record(head, attempt, verdict)
             self._tell(head, attempt, verdict)
         finally:
-            self._settled.add(head.delivery.number)
+            self._settled.add(head.delivery.id)
             del self._in_flight[head.lane]
             self._wake.set()
 
