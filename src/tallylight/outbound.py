@@ -10,12 +10,13 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
+import psutil
 
 from tallylight import __version__
 from tallylight.errors import TallylightError
@@ -109,11 +110,15 @@ class Answer:
     retry_after: str | None
 
 
-def is_forbidden(address: Address, allowed: Sequence[Network]) -> bool:
-    """Whether nothing is sent to this address; networks that the operator allowed come first."""
+def is_forbidden(address: Address, allowed: Sequence[Network], own: Container[Address] = ()) -> bool:
+    """Whether nothing is sent to this address; networks that the operator allowed come first.
+
+    Args:
+        own: This host's addresses, public ones too: a firewall often trusts what comes from its own host.
+    """
     if any(address in network for network in allowed if network.version == address.version):
         return False
-    return any(address in network for network in FORBIDDEN if network.version == address.version)
+    return address in own or any(address in network for network in FORBIDDEN if network.version == address.version)
 
 
 def parse_url(text: str) -> httpx.URL:
@@ -204,15 +209,16 @@ class OutboundClient:
             raise OutboundError("timeout", f"No answer within {deadline_s:g} s.") from error
 
     async def _addresses(self, url: httpx.URL) -> list[Address]:
-        """All addresses of the host, none of them forbidden."""
+        """All addresses of the host, none of them forbidden or this host's own."""
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
             found = [ipaddress.ip_address(text) for text in await self._resolve(url.raw_host.decode("ascii"), port)]
+            own = await asyncio.get_running_loop().run_in_executor(self._threads, _own_addresses)
         except (OSError, UnicodeError, ValueError) as error:
             raise AddressRefusedError(url.host, "host_unknown") from error
         if not found:
             raise AddressRefusedError(url.host, "host_unknown")
-        if any(is_forbidden(address, self._allowed) for address in found):
+        if any(is_forbidden(address, self._allowed, own) for address in found):
             raise AddressRefusedError(url.host, "address_forbidden")
         return found
 
@@ -253,6 +259,17 @@ class OutboundClient:
             return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+
+
+def _own_addresses() -> frozenset[Address]:
+    """What this host's interfaces have now. Asks the system: call it in a thread."""
+    texts = (
+        entry.address.partition("%")[0]  # without the interface that a link-local address is of
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family in (socket.AF_INET, socket.AF_INET6)
+    )
+    return frozenset(ipaddress.ip_address(text) for text in texts)
 
 
 def _no_connection(error: BaseException) -> OutboundError:

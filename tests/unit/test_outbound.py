@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -212,6 +214,27 @@ async def test_one_private_address_among_public_ones_is_enough() -> None:
         with pytest.raises(AddressRefusedError) as refusal:
             await post(client, "http://mixed.example/")
         assert refusal.value.reason == "address_forbidden"
+
+
+@pytest.mark.parametrize("own", ["8.8.8.8", "2606:4700::1111"])
+async def test_a_public_address_of_this_host_is_refused_unless_it_is_allowed(
+    own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = socket.AF_INET6 if ":" in own else socket.AF_INET
+    entries = [
+        SimpleNamespace(family=psutil.AF_LINK, address="00:00:5e:00:53:01"),
+        SimpleNamespace(family=socket.AF_INET6, address="fe80::1%eth0"),
+        SimpleNamespace(family=family, address=own),
+    ]
+    url = parse_url("http://this-host.example/")
+    async with OutboundClient(resolve=Names([own])) as client:
+        await client.check(url, DEADLINE_S)
+        monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"eth0": entries})
+        with pytest.raises(AddressRefusedError) as refusal:
+            await client.check(url, DEADLINE_S)
+        assert refusal.value.reason == "address_forbidden"
+    async with OutboundClient([ipaddress.ip_network(own)], resolve=Names([own])) as client:
+        await client.check(url, DEADLINE_S)
 
 
 async def test_a_name_that_changes_its_answer_is_refused_at_use() -> None:
