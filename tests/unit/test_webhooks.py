@@ -611,15 +611,42 @@ async def test_a_test_message_is_tried_once_and_waits_for_nothing(
     assert [(row.event, row.status) for row in rows] == [("health.changed", "pending"), ("webhook.test", "failed")]
 
 
+async def many(office: Office, webhook_id: str, status: str, count: int) -> None:
+    """So many deliveries at once."""
+    rows = [
+        WebhookDelivery(
+            id=messages.new_message_id(),
+            webhook_id=webhook_id,
+            event="broadcast.started",
+            body="{}",
+            status=status,
+            attempts=[],
+            created_at=datetime.now(UTC),
+        )
+        for _ in range(count)
+    ]
+    async with office.database.session() as session:
+        session.add_all(rows)
+
+
 async def test_the_log_is_bounded(office: Office) -> None:
-    hook, other = await office.hook("https://a/"), await office.hook("https://b/")
-    for _ in range(MAX_DELIVERIES + 3):
-        await office.outbox.put_test(hook.webhook.id)
-    await office.outbox.put_test(other.webhook.id)
+    hook, other = (await office.hook("https://a/")).webhook.id, (await office.hook("https://b/")).webhook.id
+    await many(office, hook, "pending", MAX_DELIVERIES + 3)
+    await many(office, other, "pending", 1)
     assert await office.outbox.prune(datetime.now(UTC)) == 3
-    assert len(await office.outbox.deliveries(hook.webhook.id, 1000)) == MAX_DELIVERIES
+    assert len(await office.outbox.deliveries(hook, 1000)) == MAX_DELIVERIES
     assert await office.outbox.prune(datetime.now(UTC) + MAX_AGE) == 0
     assert await office.rows() == []
+
+
+async def test_what_was_delivered_pushes_out_nothing_that_waits(office: Office) -> None:
+    hook = (await office.hook("https://a/")).webhook.id
+    await many(office, hook, "pending", 1)
+    await many(office, hook, "delivered", MAX_DELIVERIES)
+    await many(office, hook, "failed", 2)
+    assert await office.outbox.prune(datetime.now(UTC)) == 0
+    left = [row.status for row in await office.rows()]
+    assert left == ["pending"] + ["delivered"] * (MAX_DELIVERIES - 2) + ["failed"] * 2
 
 
 async def test_deleting_a_webhook_or_its_owner_deletes_what_it_had(office: Office) -> None:

@@ -15,7 +15,7 @@ from tallylight.db import Database, Stream, User, Webhook, WebhookDelivery
 from tallylight.webhooks.messages import OF_HAPPENING, TEST_EVENT, EventType, body, new_message_id
 from tallylight.webhooks.retries import Attempt, Verdict
 
-# The log of one webhook, what waits included: older deliveries are forgotten.
+# Of one webhook, what waits and what has ended counted apart: older deliveries are forgotten.
 MAX_DELIVERIES = 200
 MAX_AGE = timedelta(days=30)
 # What one look takes up: far more than are sent at a time.
@@ -131,12 +131,8 @@ class Outbox:
             await session.execute(delete(WebhookDelivery).where(WebhookDelivery.created_at < now - MAX_AGE))
             for webhook_id in (await session.scalars(select(Webhook.id))).all():
                 of_webhook = WebhookDelivery.webhook_id == webhook_id
-                numbers = select(WebhookDelivery.number).where(of_webhook).order_by(WebhookDelivery.number.desc())
-                newest_gone = await session.scalar(numbers.offset(MAX_DELIVERIES).limit(1))
-                if newest_gone is not None:
-                    gone = delete(WebhookDelivery).where(of_webhook, WebhookDelivery.number <= newest_gone)
-                    statuses = (await session.scalars(gone.returning(WebhookDelivery.status))).all()
-                    waiting += sum(status == "pending" for status in statuses)
+                waiting += await _keep_newest(session, and_(of_webhook, WebhookDelivery.status == "pending"))
+                await _keep_newest(session, and_(of_webhook, WebhookDelivery.status != "pending"))
         return waiting
 
     def _add(self, session: AsyncSession, delivery: WebhookDelivery) -> None:
@@ -149,6 +145,16 @@ async def forget_pending(session: AsyncSession, webhook_id: str) -> None:
     """Gives up what still waits for a webhook."""
     pending = and_(WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.status == "pending")
     await session.execute(update(WebhookDelivery).where(pending).values(status="failed", next_attempt_at=None))
+
+
+async def _keep_newest(session: AsyncSession, kind: ColumnElement[bool]) -> int:
+    """Deletes all but the newest of one kind that are kept; returns how many that were."""
+    numbers = select(WebhookDelivery.number).where(kind).order_by(WebhookDelivery.number.desc())
+    newest_gone = await session.scalar(numbers.offset(MAX_DELIVERIES).limit(1))
+    if newest_gone is None:
+        return 0
+    gone = delete(WebhookDelivery).where(kind, WebhookDelivery.number <= newest_gone)
+    return len((await session.scalars(gone.returning(WebhookDelivery.number))).all())
 
 
 def _may_know(stream: str | None) -> ColumnElement[bool]:
