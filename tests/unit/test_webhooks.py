@@ -32,9 +32,9 @@ from tallylight.outbound import OutboundClient
 from tallylight.sealing import Sealer, SealError, load_sealing_key
 from tallylight.webhooks import health_watch, messages
 from tallylight.webhooks.health_watch import HealthWatch
-from tallylight.webhooks.outbox import MAX_AGE, MAX_DELIVERIES, Outbox
+from tallylight.webhooks.outbox import MAX_AGE, MAX_DELIVERIES, Outbox, WebhookTestWaitsError
 from tallylight.webhooks.retries import DELAYS, GIVE_UP_AFTER, MAX_RETRY_AFTER, Attempt, Verdict, judge
-from tallylight.webhooks.sender import MAX_OF_ONE, Sender
+from tallylight.webhooks.sender import MAX_IN_FLIGHT, MAX_OF_ONE, MAX_OF_OWNER, Sender
 from tallylight.webhooks.store import NewSecret, WebhookStore
 
 ON_BOTH_DATABASES = True
@@ -433,6 +433,23 @@ async def test_a_receiver_that_hangs_delays_no_other_and_no_broadcast(
         assert len(receiver.at("/quick")) == MAX_OF_ONE + 3
 
 
+async def test_an_owner_whose_receivers_hang_leaves_room_for_others(
+    office: Office, client: OutboundClient, receiver: Receiver
+) -> None:
+    receiver.answers["/hangs"] = [HANG]
+    ada, bob = await office.user("ada", "admin"), await office.user("bob", "admin")
+    for _ in range(MAX_IN_FLIGHT + 1):
+        await office.hook(receiver.url("/hangs"), owner_id=ada)
+    await office.happens(Happening.STARTED)
+    await office.hook(receiver.url("/quick"), owner_id=bob)
+    async with office.sending(client) as sender:
+        await receiver.wait_for(MAX_OF_OWNER, "/hangs")
+        await office.happens(Happening.STARTED, "other")
+        await receiver.wait_for(1, "/quick")
+        await wait_until(lambda: sender.statistics().in_flight == MAX_OF_OWNER, PATIENCE_S, "the other to be done")
+        assert len(receiver.at("/hangs")) == MAX_OF_OWNER
+
+
 async def test_a_receiver_that_is_gone_gets_nothing_more(
     office: Office, client: OutboundClient, receiver: Receiver
 ) -> None:
@@ -609,6 +626,17 @@ async def test_a_test_message_is_tried_once_and_waits_for_nothing(
         await office.outbox.put_test(hook.webhook.id)
         rows = await recorded(office, 2)
     assert [(row.event, row.status) for row in rows] == [("health.changed", "pending"), ("webhook.test", "failed")]
+
+
+async def test_one_test_at_a_time(office: Office, client: OutboundClient, receiver: Receiver) -> None:
+    hook, other = await office.hook(receiver.url()), await office.hook(receiver.url())
+    await office.outbox.put_test(hook.webhook.id)
+    with pytest.raises(WebhookTestWaitsError):
+        await office.outbox.put_test(hook.webhook.id)
+    await office.outbox.put_test(other.webhook.id)
+    async with office.sending(client):
+        await recorded(office, 2)
+    await office.outbox.put_test(hook.webhook.id)
 
 
 async def many(office: Office, webhook_id: str, status: str, count: int) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from support.receiver import Receiver
+from support.receiver import HANG, Receiver
 from support.waiting import wait_until
 from tallylight.accounts.identity import ROLE_SCOPES, Role
 from tallylight.api.app import public_app
@@ -212,6 +212,14 @@ async def test_a_test_message_arrives_and_is_in_the_log(house: House) -> None:
     assert listed["last_delivery"] == delivery
     for limit in ("0", "201", "x"):
         assert (await ada.get(f"{path}/deliveries?limit={limit}")).status_code == 422
+
+
+async def test_a_second_test_is_refused_while_one_is_on_its_way(house: House) -> None:
+    async with Receiver(answers={"/": [HANG]}) as receiver:
+        path = f"/api/webhooks/{await house.hook_id('ada', stream='ada', url=receiver.url())}"
+        assert (await house.client("ada").post(f"{path}/test")).status_code == 202
+        refused = await house.client("ada").post(f"{path}/test")
+        assert (refused.status_code, refused.json()["code"]) == (409, "webhook_test_waits")
 
 
 async def test_a_broadcast_is_told_from_the_engine_to_the_receiver(house: House, engine: FakeEngine) -> None:

@@ -56,6 +56,7 @@ STATUSES: dict[str, HTTPStatus] = {
     "user_exists": HTTPStatus.CONFLICT,
     "user_unknown": HTTPStatus.NOT_FOUND,
     "webhook_disabled": HTTPStatus.CONFLICT,
+    "webhook_test_waits": HTTPStatus.CONFLICT,
     "webhook_unknown": HTTPStatus.NOT_FOUND,
 }
 

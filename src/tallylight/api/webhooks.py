@@ -180,10 +180,13 @@ async def delete_webhook(webhook: OwnWebhook, who: Owner, control: ControlPlane)
 @router.post(
     "/{webhook_id}/test",
     status_code=status.HTTP_202_ACCEPTED,
-    responses=answers("webhook_unknown", "webhook_disabled"),
+    responses=answers("webhook_unknown", "webhook_disabled", "webhook_test_waits"),
 )
 async def send_test(webhook: OwnWebhook, control: ControlPlane) -> DeliveryView:
-    """Sends a message of type `webhook.test`, once; the log of deliveries tells what became of it."""
+    """Sends a message of type `webhook.test`, once; the log of deliveries tells what became of it.
+
+    One at a time: while a test is on its way, another is refused.
+    """
     if not webhook.enabled:
         raise WebhookDisabledError
     return DeliveryView.of(await control.outbox.put_test(webhook.id))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, delete, event, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tallylight.broadcasts.lifecycle import Change
 from tallylight.broadcasts.view import BroadcastView
 from tallylight.db import Database, Stream, User, Webhook, WebhookDelivery
+from tallylight.errors import TallylightError
 from tallylight.webhooks.messages import OF_HAPPENING, TEST_EVENT, EventType, body, new_message_id
 from tallylight.webhooks.retries import Attempt, Verdict
 
@@ -22,6 +23,24 @@ MAX_AGE = timedelta(days=30)
 MAX_HEADS = 500
 
 
+class WebhookTestWaitsError(TallylightError):
+    """One test at a time: more of them tell nothing new, and would take the place of others' messages."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "webhook_test_waits", "A test of this webhook is still on its way.", "The log of deliveries tells its end."
+        )
+
+
+class Lane(NamedTuple):
+    """Deliveries of one lane are sent one after the other; a test waits for nothing but other tests."""
+
+    owner_id: int | None
+    webhook_id: str
+    stream: str | None
+    is_test: bool
+
+
 @dataclass(frozen=True)
 class Head:
     """The delivery that goes next in its lane, and where to."""
@@ -30,9 +49,8 @@ class Head:
     webhook: Webhook
 
     @property
-    def lane(self) -> tuple[str, str | None, bool]:
-        """Deliveries of one lane are sent one after the other; a test waits for nothing but other tests."""
-        return (self.webhook.id, self.delivery.stream, self.delivery.event == TEST_EVENT)
+    def lane(self) -> Lane:
+        return Lane(self.webhook.owner_id, self.webhook.id, self.delivery.stream, self.delivery.event == TEST_EVENT)
 
 
 class Outbox:
@@ -71,10 +89,14 @@ class Outbox:
             await self.put(session, event_type, None, data)
 
     async def put_test(self, webhook_id: str) -> WebhookDelivery:
-        """A message whose only purpose is to arrive; it is tried once."""
+        """A message whose only purpose is to arrive; it is tried once. Raises WebhookTestWaitsError."""
         now = datetime.now(UTC)
         delivery = _delivery(webhook_id, TEST_EVENT, None, body(TEST_EVENT, now, {"webhook": webhook_id}), now)
+        of_webhook = and_(WebhookDelivery.webhook_id == webhook_id, WebhookDelivery.event == TEST_EVENT)
+        waits = select(WebhookDelivery.number).where(of_webhook, WebhookDelivery.status == "pending").limit(1)
         async with self._database.session() as session:
+            if await session.scalar(waits) is not None:
+                raise WebhookTestWaitsError
             self._add(session, delivery)
         return delivery
 

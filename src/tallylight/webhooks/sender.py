@@ -15,15 +15,16 @@ from tallylight.events import EventLog
 from tallylight.outbound import AddressRefusedError, OutboundClient, parse_url
 from tallylight.sealing import Sealer
 from tallylight.webhooks.messages import TEST_EVENT, signed_headers
-from tallylight.webhooks.outbox import Head, Outbox
+from tallylight.webhooks.outbox import Head, Lane, Outbox
 from tallylight.webhooks.retries import Attempt, Verdict, judge
 
 log = structlog.get_logger()
 
 # What Standard Webhooks recommends at least; a receiver should take the message now and work later.
 DEADLINE_S = 15.0
-# Connections at a time, and of one webhook: one that hangs on every stream leaves room for the others.
+# Connections at a time, of one owner, and of one webhook: who hangs on every stream leaves room for the others.
 MAX_IN_FLIGHT = 32
+MAX_OF_OWNER = 8
 MAX_OF_ONE = 4
 # What is put in wakes the sender at once; this is for a clock that was set.
 POLL_S = 30.0
@@ -62,7 +63,7 @@ class Sender:
         self._wake = outbox.changed
         # Ids of what was attempted while the outbox was being read: what was read of them is old.
         self._settled: set[str] = set()
-        self._in_flight: dict[tuple[str, str | None, bool], asyncio.Task[None]] = {}
+        self._in_flight: dict[Lane, asyncio.Task[None]] = {}
         self._delivered = self._attempts_failed = self._given_up = self._addresses_refused = 0
 
     def statistics(self) -> SenderStatistics:
@@ -113,14 +114,15 @@ class Sender:
             due_in_s = ((head.delivery.next_attempt_at or now) - now).total_seconds()
             if due_in_s > 0:
                 return min(wait_s, due_in_s)
-            if head.lane not in self._in_flight and self._has_room(head.webhook.id):
+            if head.lane not in self._in_flight and self._has_room(head.lane):
                 task = asyncio.create_task(self._send(head))
                 self._in_flight[head.lane] = task
         return wait_s
 
-    def _has_room(self, webhook_id: str) -> bool:
-        of_one = sum(lane[0] == webhook_id for lane in self._in_flight)
-        return len(self._in_flight) < MAX_IN_FLIGHT and of_one < MAX_OF_ONE
+    def _has_room(self, wanted: Lane) -> bool:
+        of_owner = sum(lane.owner_id == wanted.owner_id for lane in self._in_flight)
+        of_one = sum(lane.webhook_id == wanted.webhook_id for lane in self._in_flight)
+        return len(self._in_flight) < MAX_IN_FLIGHT and of_owner < MAX_OF_OWNER and of_one < MAX_OF_ONE
 
     async def _send(self, head: Head) -> None:
         try:
