@@ -218,6 +218,21 @@ async def test_a_poster_of_a_private_stream_is_for_those_who_may_watch(
     assert (answer.content, answer.headers["cache-control"]) == (b"JPEG", "private, no-store")
 
 
+@pytest.mark.parametrize("visibility", ["public", "unlisted"])
+async def test_a_picture_of_a_private_time_is_shown_to_nobody_later(
+    api: httpx.AsyncClient, admin: httpx.AsyncClient, data: DataDirectory, visibility: str
+) -> None:
+    await admin.patch("/api/streams/main", json={"visibility": "private"})
+    put_poster(data, "main", b"JPEG")
+    await admin.patch("/api/streams/main", json={"title": "Another"})
+    assert (await admin.get("/api/streams/main/poster")).content == b"JPEG"
+    await admin.patch("/api/streams/main", json={"visibility": visibility})
+    assert_problem(await api.get("/api/streams/main/poster"), 404, "poster_missing")
+    put_poster(data, "main", b"JPEG")
+    await admin.patch("/api/streams/main", json={"visibility": "public"})
+    assert (await api.get("/api/streams/main/poster")).content == b"JPEG"
+
+
 async def test_a_deleted_stream_leaves_no_poster(admin: httpx.AsyncClient, data: DataDirectory) -> None:
     put_poster(data, "main", b"JPEG")
     assert (await admin.delete("/api/streams/main")).status_code == 204

@@ -79,6 +79,9 @@ async def change_stream(
     if "owner" in change.model_fields_set:
         values["owner_id"] = await _owner_id(change.owner, who, control)
     changed = await control.streams.change(stream.name, **values)
+    if stream.visibility == "private" != changed.stream.visibility:
+        # It shows what was not for everybody; while on air there is another within seconds.
+        await control.posters.remove(stream.name)
     control.events.emit("stream_changed", stream=stream.name, changed=sorted(change.model_fields_set))
     if changed.key_rotated:
         control.events.emit("stream_key_rotated", stream=stream.name)

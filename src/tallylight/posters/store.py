@@ -33,7 +33,7 @@ class PosterStore:
         return await asyncio.to_thread(self._read, name, not_before)
 
     async def remove(self, name: str) -> None:
-        """Forgets the poster of a stream that is no more."""
+        """Forgets the poster of a stream that is no more, or no longer private."""
         await asyncio.to_thread(self._path(name).unlink, missing_ok=True)
 
     def _path(self, name: str) -> Path:
