@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -156,6 +157,25 @@ async def test_the_worker_takes_what_is_on_air(data: DataDirectory, engine: Fake
     assert (data.posters / "main.jpg").stat().st_mtime_ns > first, "another publication"
     engine.refuse = True
     await asyncio.to_thread(maker.look)
+
+
+@pytest.mark.parametrize("unwritten", [(worker, "write"), (Strikes, "_save")])
+async def test_a_full_disk_costs_no_stream_its_tries(
+    data: DataDirectory, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, unwritten: tuple[object, str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    engine.streams, engine.taps = {"main": on_air("main", tracks=[VIDEO], epoch=1)}, {"main": [movie()]}
+    monkeypatch.setattr(worker, "POSTER_EVERY_S", 0)
+    maker = worker.Worker(data)
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(*unwritten, full)
+        for _ in range(MAX_STRIKES):
+            await asyncio.to_thread(maker.look)
+    assert not (data.posters / "main.jpg").exists()
+    await asyncio.to_thread(maker.look)
+    assert (data.posters / "main.jpg").exists()
 
 
 def test_a_decoder_that_hangs_ends_the_process_and_is_not_tried_for_ever(short_path: Path) -> None:

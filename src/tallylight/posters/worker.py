@@ -105,14 +105,18 @@ class Worker:
                 log.warning("poster_not_written", stream=name, cause=str(error))
 
     def _take(self, name: str, epoch: int) -> None:
-        self._strikes.begin(name, epoch)
-        signal.setitimer(signal.ITIMER_REAL, PICTURE_LIMIT_S)
         try:
+            self._strikes.begin(name, epoch)
+            signal.setitimer(signal.ITIMER_REAL, PICTURE_LIMIT_S)
             write(self._directory / f"{name}{SUFFIX}", poster(self._first_chunk(name)))
         except httpx.HTTPError:
             self._strikes.take_back(name, epoch)
         except (PictureError, TapError, av.FFmpegError, MemoryError, ValueError) as error:
             self._say_failed(name, epoch, error)
+        except OSError:
+            # A disk that is full tells nothing about the picture.
+            self._strikes.take_back(name, epoch)
+            raise
         else:
             self._strikes.forgive(name)
         finally:
