@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tallylight.db import Database
 from tallylight.engine.client import EngineClient
@@ -141,6 +143,30 @@ async def test_ten_minutes_are_kept_and_followers_wait_for_the_next(bench: Bench
     await asyncio.sleep(0)
     assert not waiting.done()
     assert await bench.take() is await waiting
+
+
+async def test_sampling_goes_on_when_the_machine_could_not_be_looked_at(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def look(_directory: Path, _engine_pid: int | None) -> Host:
+        nonlocal looks
+        looks += 1
+        if looks <= 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return Host(2, 8000, 4000, None, ())
+
+    monkeypatch.setattr(sampling, "look_at_host", look)
+    monkeypatch.setattr(sampling, "INTERVAL_S", 0.01)
+    with capture_logs() as logged:
+        running = asyncio.create_task(bench.sampler.run())
+        async with asyncio.timeout(10):
+            await bench.sampler.newer_than(None)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert looks >= 4
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["sample_not_taken"]
 
 
 def test_the_machine_and_this_process(tmp_path: Path) -> None:

@@ -124,8 +124,15 @@ class Sampler:
 
     async def _sample_for_ever(self) -> None:
         next_s = self._monotonic()
+        failed = False
         while True:
-            await self.take()
+            try:
+                await self.take()
+                failed = False
+            except OSError as error:  # no descriptor is left: a gap in the curves, and said once
+                if not failed:
+                    log.error("sample_not_taken", cause=str(error))
+                failed = True
             # A look that took long costs the samples that it covered, and shifts none.
             now_s = self._monotonic()
             next_s += INTERVAL_S * max(1, -(-(now_s - next_s) // INTERVAL_S))
