@@ -113,6 +113,11 @@ WARNINGS: dict[str, tuple[StreamFacts, str, str]] = {
         "0.9 s",
     ),
     "processor drops": (replace(HEALTHY, processors=(processor(dropped_moved=20),)), "process.not_keeping_up", "20 of"),
+    "another's token wrong": (
+        replace(HEALTHY, expose=ExposeFacts(1, 1_000_000, refused=14, refused_code="token_wrong", refused_age_s=2.0)),
+        "expose.token_rejected",
+        "another processor's token",
+    ),
     "disk full": (replace(HEALTHY, host=HostFacts(10**6, 10**10)), "host.disk_low", "1 MB"),
 }
 
@@ -158,6 +163,12 @@ def test_what_lies_behind_a_broken_link_waits_for_it() -> None:
     # Whoever watches the source needs no processor.
     refused = states(diagnose(FAULTS["token wrong"][0]))
     assert (refused["expose"], refused["process"], refused["deliver"]) == ("fail", "waiting", "ok")
+
+
+@pytest.mark.parametrize("still", [window(exposed_bytes=0), None])
+def test_a_refused_token_is_the_cause_while_nothing_moves(still: LedgerWindow | None) -> None:
+    facts = replace(WARNINGS["another's token wrong"][0], window=still)
+    assert states(diagnose(facts))["expose"] == "fail"
 
 
 def test_expected_states_are_no_faults() -> None:

@@ -215,9 +215,11 @@ def _expose(facts: StreamFacts) -> _Finding:
     expose = facts.expose
     if expose.refused_age_s is not None:
         what = "brought no token" if expose.refused_code == "token_missing" else "brought a wrong token"
+        moves = expose.readers > 0 and facts.window is not None and facts.window.exposed_bytes > 0
+        # Whoever reads has the right token: what is refused is another program, and nothing waits for that one.
         return _Finding(
-            "fail",
-            f"The internal route refused the processor's token: it {what} "
+            "warn" if moves else "fail",
+            f"The internal route refused {'another' if moves else 'the'} processor's token: it {what} "
             f"({_times(expose.refused)}, last {expose.refused_age_s:.0f} s ago).",
             "expose.token_rejected",
             "Give the processor the token in internal-token of the data directory; it tries again by itself.",
