@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import av
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from support.publishers import SMALL, write_clip
 from support.seen import luma_of, read_bar
@@ -25,10 +26,13 @@ from tallylight.config import Settings
 from tallylight.diagnosis.processors import ProcessorLedger
 from tallylight.errors import TallylightError
 from tallylight.processing import Encoding, Frame, Server, Target
+from tallylight.processing import processor as processing
 from tallylight.processing.frame import read_frame
 from tallylight.processing.ledger import Ledger
+from tallylight.processing.processor import Processor
 from tallylight.processing.publication import Publication, PublishError
 from tallylight.processing.queue import MAX_FRAMES, FrameQueue, Picture, Sound
+from tallylight.processing.reporter import MIN_GAP_S, Reporter
 from tallylight.processing.server import ProcessorStartError, read_key, target_of_this_host
 from tallylight.processing.source import SourceError, Tap
 
@@ -311,6 +315,61 @@ def test_what_is_made_of_a_private_stream_is_private_too(tmp_path: Path, monkeyp
         target_of_this_host("other", "main", settings)
     with pytest.raises(LocalApiError):
         target_of_this_host("new", "nobody", settings)
+
+
+class Pictures:
+    """A queue with so many pictures in it."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def take(self) -> Picture | None:
+        self._left -= 1
+        return Picture(av.VideoFrame(320, 180, "yuv420p"), 0.0, 0.0) if self._left >= 0 else None
+
+
+def test_a_function_that_fails_on_some_pictures_has_failed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_frame(frame: Frame) -> None:
+        if frame.number % 2 == 0:
+            raise ValueError(f"picture {frame.number}")
+
+    processor = Processor("main", on_frame, Server("http://127.0.0.1:1", "", str))
+    monkeypatch.setattr(processing, "CALM_AFTER_S", 60.0)
+    with capture_logs() as logged:
+        processor._process(Pictures(10), None)  # type: ignore[arg-type]
+    assert [line["event"] for line in logged] == ["frame_function_failed", "processor_failed"]
+    assert (processor.ledger.state, processor.ledger.given.frames, processor.ledger.given.errors) == ("failed", 5, 5)
+    monkeypatch.setattr(processing, "CALM_AFTER_S", 0.0)
+    processor._process(Pictures(2), None)  # type: ignore[arg-type]
+    assert processor.ledger.state == "running"
+
+
+class Thrice:
+    """Lets a reporter report three times, each of which is followed by news at once."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._left = 3
+        self.waits_s: list[float] = []
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+    def wait(self, timeout_s: float) -> bool:
+        self.waits_s.append(timeout_s)
+        self._reporter.wake()
+        return False
+
+
+def test_news_however_often_are_reported_with_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    reporter = Reporter(Server("http://127.0.0.1:1", "", str), Ledger("draw", "main", None, 7))
+    said: list[str] = []
+    monkeypatch.setattr(reporter, "_request", lambda method, *_: said.append(method))
+    stop = Thrice(reporter)
+    reporter.run(stop)  # type: ignore[arg-type]
+    assert said == ["POST"] * 3 + ["DELETE"]
+    assert stop.waits_s == [MIN_GAP_S] * 3
 
 
 @pytest.mark.parametrize("size", [(320, 180), (640, 360), (854, 480), (1280, 720)])

@@ -101,7 +101,8 @@ async def test_a_ledger_is_taken_shown_and_taken_back(internal: httpx.AsyncClien
     made = (await control.streams.create("main-processed", "")).stream.name
     assert (await internal.get(f"/internal/stream-status/{made}")).json()["processors"][0]["id"] == "p1"
     failed = ledger(state="failed", error={"code": "source_refused", "sentence": "No."})
-    for _ in range(2):
+    for sentence in ("On picture 1.", "On picture 2."):
+        failed["error"]["sentence"] = sentence
         await internal.post("/internal/processors/p1/ledger", json=failed)
     assert (await internal.get("/internal/stream-status/main")).json()["cause"]["code"] == "process.failed"
     assert (await internal.delete("/internal/processors/p1")).status_code == 204

@@ -23,7 +23,7 @@ async def post_ledger(processor_id: ProcessorId, ledger: ProcessorLedger, contro
     if before is None:
         control.events.emit("processor_started", stream=ledger.input, processor=ledger.name, output=ledger.output)
     error = ledger.error if ledger.state == "failed" else None
-    if error is not None and (before is None or before.error != error):
+    if error is not None and (before is None or _failure(before) != error.code):
         facts = {"code": error.code, "sentence": error.sentence}
         control.events.emit("processor_failed", stream=ledger.input, processor=ledger.name, **facts)
 
@@ -34,3 +34,8 @@ async def end_processor(processor_id: ProcessorId, control: ControlPlane) -> Non
     ledger = control.diagnosis.processors.end(processor_id)
     if ledger is not None:
         control.events.emit("processor_ended", stream=ledger.input, processor=ledger.name)
+
+
+def _failure(ledger: ProcessorLedger) -> str | None:
+    """What it had failed of. Its sentence may change with every picture; the event is one for all of them."""
+    return ledger.error.code if ledger.state == "failed" and ledger.error is not None else None

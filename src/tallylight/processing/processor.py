@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -39,6 +40,8 @@ SLOW_RETRY_S = 5.0
 CAUGHT_UP_AFTER_S = 0.03
 # A machine that decodes no faster than the pictures come never sees such a pause.
 CATCH_UP_LIMIT_S = 1.0
+# A function that fails on some pictures has failed until it has raised nothing for this long.
+CALM_AFTER_S = 1.0
 # What the threads may take to end after the signal; a function that hangs is left behind with the process.
 STOP_TIMEOUT_S = 3.0
 # When the container does not say; only the encoder's rate control uses it.
@@ -81,6 +84,7 @@ class Processor:
         self._target = publish_to
         self._encoding = encoding or Encoding()
         self._number = 0
+        self._raised_s = -math.inf
         self._stop = threading.Event()
         self._tap: Tap | None = None
         self._crash: BaseException | None = None
@@ -226,12 +230,14 @@ class Processor:
                 if publication is not None and publication.size != (frame.width, frame.height):
                     return
                 self.ledger.gave(1, 0 if publication is None else publication.send(frame))
-                self._become("running")
+                if time.monotonic() - self._raised_s >= CALM_AFTER_S:
+                    self._become("running")
 
     def _call(self, frame: Frame) -> bool:
         try:
             self._on_frame(frame)
         except Exception as error:
+            self._raised_s = time.monotonic()
             self.ledger.failed_once(self.ledger.given)
             said = TallylightError("frame_function_failed", f"Its function raised {type(error).__name__}: {error}.")
             if self.ledger.error is None:

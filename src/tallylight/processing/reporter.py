@@ -13,6 +13,8 @@ from tallylight.processing.server import Server
 log = structlog.get_logger()
 
 REPORT_EVERY_S = 2.0
+# However often something changes: a listener on this host has more to do.
+MIN_GAP_S = 0.5
 # A line for people, every so many reports.
 LINE_EVERY = 5
 REQUEST_TIMEOUT_S = 2.0
@@ -44,7 +46,8 @@ class Reporter:
             if report["state"] == "running" and reports % LINE_EVERY == 0:
                 rates = {name: report[name] for name in ("fps_in", "fps_out")}
                 log.info("processor_running", **rates, **{f"queue_{k}": v for k, v in report["queue"].items()})
-            self._wake.wait(REPORT_EVERY_S)
+            stop.wait(MIN_GAP_S)
+            self._wake.wait(REPORT_EVERY_S - MIN_GAP_S)
         self._request("DELETE", f"{self._address}{self._query}")
         self._http.close()
 
