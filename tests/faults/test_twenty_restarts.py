@@ -82,13 +82,16 @@ class Load:
         asked_at_s = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                status = await _get(reader, writer, path)
+                status, goes_on = await _get(reader, writer, path)
         except (asyncio.IncompleteReadError, ConnectionError):
             # Its answer was half written when the process that wrote it was killed.
             self.broken_off += 1
             writer.close()
             return
-        self._idle.append((reader, writer))
+        if goes_on:
+            self._idle.append((reader, writer))
+        else:
+            writer.close()
         self.statuses[status] += 1
         if status == httpx.codes.OK:
             # Asked after the kill, not only answered after it.
@@ -98,13 +101,17 @@ class Load:
         return await asyncio.open_connection("127.0.0.1", self.server.http_port)
 
 
-async def _get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> int:
-    """Status of the whole answer. Raises IncompleteReadError or ConnectionError when it was broken off."""
+async def _get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> tuple[int, bool]:
+    """Status of the whole answer, and whether another request may follow on the connection.
+
+    Raises:
+        IncompleteReadError, ConnectionError: It was broken off.
+    """
     writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines if line)
     await reader.readexactly(int(headers["content-length"]))
-    return int(status_line.split()[1])
+    return int(status_line.split()[1]), headers.get("connection") != "close"
 
 
 async def test_control_plane_killed_20_times_under_load(own_server: Server) -> None:

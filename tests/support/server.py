@@ -177,7 +177,8 @@ class Server:
         """No part of the server crashed, whatever it recovered from."""
         log = self.log()
         for sign in ("panicked at", "Traceback (most recent call last)"):
-            assert sign not in log, f"found {sign!r} in the server's log:\n{log[-6000:]}"
+            at = log.find(sign)
+            assert at < 0, f"found {sign!r} in the server's log:\n{log[max(0, at - 2000) : at + 4000]}"
 
     def pids(self) -> list[int]:
         return processes.processes_with("TALLYLIGHT_DATA_DIR", str(self.data_dir))

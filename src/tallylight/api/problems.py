@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from tallylight.accounts.users import USER_NAME_PATTERN
@@ -135,7 +136,9 @@ async def _tallylight_error(_request: Request, error: Exception) -> ProblemRespo
 async def _database_error(request: Request, error: Exception) -> ProblemResponse:
     if isinstance(error, DBAPIError) and _is_unstorable(error):
         return ProblemResponse("request_invalid", "The request holds characters or numbers that nothing here has.")
-    if not isinstance(error, DatabaseAwayError):  # which has been logged when the database went away
+    if isinstance(error, PoolTimeoutError):
+        log.warning("database_busy", path=request.url.path)
+    elif not isinstance(error, DatabaseAwayError):  # which has been logged when the database went away
         log.error("database_failed", path=request.url.path, exc_info=error)
     return ProblemResponse(
         "database_away", "The database does not answer. Try again in a second.", {"Retry-After": "1"}
