@@ -78,7 +78,7 @@ class Load:
                 await asyncio.sleep(max(0.0, start_s + number / REQUESTS_PER_S - time.monotonic()))
 
     async def _ask(self, path: str) -> None:
-        reader, writer = self._idle.pop() if self._idle else await self._connect()
+        reader, writer = await self._connection()
         asked_at_s = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
@@ -97,7 +97,12 @@ class Load:
             # Asked after the kill, not only answered after it.
             self.answered_at_s.append(asked_at_s)
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():  # the front closes what nobody uses
+                return reader, writer
+            writer.close()
         return await asyncio.open_connection("127.0.0.1", self.server.http_port)
 
 
