@@ -116,6 +116,7 @@ async def test_a_hung_engine_is_replaced(own_server: Server) -> None:
         await wait_until(lambda: not processes.is_alive(hung), HUNG_NOTICED_S, "the hung engine to be ended")
         await wait_until(lambda: _engine_serves(server, hung), ENGINE_BACK_S, "the engine's restart")
         await publisher.wait_event("demo_publish_started", 2)
+        await server.wait_on_air()
         async with WhepViewer(server.http, "main") as viewer:
             missing_pictures(await viewer.wait_frames(30))
         assert "part_hung" in server.log()

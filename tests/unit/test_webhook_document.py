@@ -61,4 +61,6 @@ def test_the_numbers_are_ours() -> None:
     assert tuple(delays) == retries.DELAYS
     assert round(sum(delays, timedelta()) / timedelta(hours=1)) == 28
     assert f"within {DEADLINE_S:g} s" in DOCUMENT
-    assert f"newest {MAX_DELIVERIES} messages of each webhook for {MAX_AGE.days} days" in DOCUMENT
+    assert f"newest {MAX_DELIVERIES} messages of each webhook that have ended" in DOCUMENT
+    assert f"for {MAX_AGE.days} days at most" in DOCUMENT
+    assert f"of more than {MAX_DELIVERIES} waiting" in DOCUMENT
