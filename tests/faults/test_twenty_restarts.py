@@ -47,6 +47,7 @@ class Load:
 
     async def __aenter__(self) -> Load:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._start_s = time.monotonic()
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -68,8 +69,13 @@ class Load:
         assert answered_at_s is not None
         return answered_at_s - killed_at_s
 
+    @property
+    def rate(self) -> float:
+        """Requests that had an end, per second."""
+        return (self.statuses.total() + self.broken_off) / (time.monotonic() - self._start_s)
+
     async def _run(self) -> None:
-        start_s = time.monotonic()
+        start_s = self._start_s
         async with asyncio.TaskGroup() as requests:
             number = 0
             while True:
@@ -137,6 +143,7 @@ async def test_control_plane_killed_20_times_under_load(own_server: Server) -> N
             await viewer.wait_more_frames(30)
             watching = await another.wait_more_frames(30)
             history = recorder.history()
+            assert load.rate >= 0.9 * REQUESTS_PER_S, f"only {load.rate:.0f} requests/s"
         assert (await server.stream())["session"] == on_air["session"]
         assert await _broadcast_id(server) == broadcast
         assert len(publisher.events("demo_publish_started")) == 1
