@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_secret_makes_credentials_that_expire() {
-        // printf 192.0.2.1 | openssl dgst -sha256 -hmac north | head -c …; printf 1000086400:b6ac1b5a3481c69a | openssl dgst -sha1 -hmac north -binary | base64
+        // printf 192.0.2.1 | openssl dgst -sha256 -hmac north | (its first 16 digits); printf 1000086400:b6ac1b5a3481c69a | openssl dgst -sha1 -hmac north -binary | base64
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let server = IceServer { secret: Some("north".into()), ..server(&["turn:a.example"]) };
         let link = links(&[server], now, THERE).remove(0);
