@@ -23,7 +23,7 @@ from support.server import Server
 
 # One stream for each test that publishes, so that tests never wait for each other's endings.
 SHARED_STREAMS = (
-    "main", "clip", "whip", "muxer", "camera", "comings", "freeze", "b-frames", "hevc", "history", "hostile", "sweep",
+    "main", "clip", "whip", "muxer", "camera", "comings", "freeze", "b-frames", "newer", "history", "hostile", "sweep",
     "vp9", "av1", "expose", "expose-hevc", "expose-whip", "draw", "draw-again", "draw-vp8", "draw-refused",
     "draw-broken", "draw-slow", "founding", "poster", "telemetry",
 )  # fmt: skip
