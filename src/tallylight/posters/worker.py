@@ -1,9 +1,7 @@
 """The process that makes posters: asks the engine what is on air, and takes one picture at a time."""
 
-import os
 import resource
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,18 +42,6 @@ def confine() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     av.logging.set_level(av.logging.PANIC)  # its errors reach us as exceptions
-
-
-def end_with_stdin() -> None:
-    """Ends this process when the supervisor, which holds the other end of standard input, is gone."""
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        # At once: pictures are written whole or not at all, and nothing else is worth keeping.
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class Worker:
