@@ -5,6 +5,10 @@ from pathlib import Path
 
 from tallylight.paths import write_private
 
+# A newcomer has something to stream to, and somebody to sign in as.
+FIRST_STREAM = "main"
+FIRST_USER = "admin"
+
 
 @dataclass(frozen=True)
 class FirstSecret:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import pytest
 from argon2 import PasswordHasher
 
-from tallylight.accounts import ANONYMOUS, Accounts
-from tallylight.accounts.accounts import PasswordWrongError, TooManyTriesError
+from tallylight.accounts.accounts import Accounts, PasswordWrongError, TooManyTriesError
+from tallylight.accounts.identity import ANONYMOUS
 from tallylight.accounts.limiter import ACCOUNT_TRIES, ADDRESS_TRIES
 from tallylight.accounts.passwords import AT_ONCE, MAX_WAITING, BusyError, Passwords
 from tallylight.accounts.sessions import IDLE_LIFE, MAX_SESSIONS, RENEW_EVERY, WHOLE_LIFE

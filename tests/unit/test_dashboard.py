@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
-from tallylight.accounts import Accounts
+from tallylight.accounts.accounts import Accounts
 from tallylight.accounts.identity import ANONYMOUS, Identity
 from tallylight.api.app import public_app
 from tallylight.api.control import Control

@@ -26,11 +26,11 @@ from tallylight.accounts.limiter import SignInLimit
 from tallylight.accounts.passwords import MIN_CHARACTERS, Passwords, new_password
 from tallylight.accounts.sessions import WebSessionStore
 from tallylight.accounts.tokens import TokenStore, scopes_of
-from tallylight.accounts.users import FIRST_USER, UserStore
+from tallylight.accounts.users import UserStore
 from tallylight.db import Database, User
 from tallylight.errors import TallylightError
 from tallylight.events import EventLog
-from tallylight.first_secret import first_password
+from tallylight.first_secret import FIRST_USER, first_password
 
 log = structlog.get_logger()
 

@@ -17,7 +17,6 @@ log = structlog.get_logger()
 
 # Part of addresses and log lines.
 USER_NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,31}$"
-FIRST_USER = "admin"
 # `last_seen_at` is for people; writing it on every request would be a commit on every request.
 SEEN_EVERY = timedelta(minutes=1)
 

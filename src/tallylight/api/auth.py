@@ -19,7 +19,7 @@ from tallylight.errors import TallylightError
 from tallylight.paths import write_private
 
 if TYPE_CHECKING:
-    from tallylight.accounts import Accounts
+    from tallylight.accounts.accounts import Accounts
 
 TOKEN_BYTES = 32
 

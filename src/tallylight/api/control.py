@@ -12,8 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tallylight.accounts import ANONYMOUS, Accounts, Identity, Role
-from tallylight.accounts.accounts import identity_of
+from tallylight.accounts.accounts import Accounts, identity_of
+from tallylight.accounts.identity import ANONYMOUS, Identity, Role
 from tallylight.accounts.passwords import Passwords
 from tallylight.api.auth import load_token
 from tallylight.api.health import health_of

@@ -9,11 +9,9 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from tallylight.accounts.users import FIRST_USER
 from tallylight.config import Settings
-from tallylight.first_secret import first_key, first_password
+from tallylight.first_secret import FIRST_STREAM, FIRST_USER, first_key, first_password
 from tallylight.paths import DataDirectory
-from tallylight.streams.store import FIRST_STREAM
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tallylight.config import BootstrapStream
 from tallylight.db import Database, Installation, RetiredKey, Stream, User
 from tallylight.errors import StartError, TallylightError
-from tallylight.first_secret import first_key
+from tallylight.first_secret import FIRST_STREAM, first_key
 from tallylight.streams.keys import hash_key, new_key
 
 log = structlog.get_logger()
 
-# Made at the first start, so that a newcomer has something to stream to.
-FIRST_STREAM = "main"
 # Below this a key chosen by hand may be guessed.
 SHORT_KEY = 16
 PLAYBACK_KEY_BYTES = 32
