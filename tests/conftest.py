@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 # `--import-mode=importlib` adds nothing to the path by itself.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -20,6 +22,17 @@ from playwright.async_api import Browser, async_playwright
 from support.browser import CAMERA_FRAMES, launch
 from support.publishers import SMALL, Publisher, card_publisher, write_camera_file, write_clip
 from support.server import Server
+
+# The same examples in each run, and none fails for being slow: how busy the machine is says nothing about the code.
+hypothesis_settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("suite")
 
 # One stream for each test that publishes, so that tests never wait for each other's endings.
 SHARED_STREAMS = (

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
+from playwright.async_api import expect
 
 from support.administration import ADMIN_ENVIRONMENT, Administrator
 from support.publishers import card_publisher
 from support.server import Server
+
+# No test waits this long unless it fails; the usual 5 s are short for a page on a busy machine.
+expect.set_options(timeout=15_000)
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -22,6 +26,7 @@ async def site() -> AsyncIterator[Server]:
         card_publisher(server.rtmp_url("secret")),
     ):
         await server.wait_on_air("main")
+        await server.wait_on_air("secret")
         yield server
 
 

@@ -24,7 +24,7 @@ async def rows(server: Server) -> list[dict[str, Any]]:
     return found
 
 
-async def newest_with(server: Server, status: str, timeout_s: float = 10) -> dict[str, Any]:
+async def newest_with(server: Server, status: str, timeout_s: float = 30) -> dict[str, Any]:
     """Waits until the newest broadcast has this status."""
 
     async def newest() -> dict[str, Any] | None:

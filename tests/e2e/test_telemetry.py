@@ -64,6 +64,7 @@ async def test_a_publication_is_announced(server: Server) -> None:
     await server.wait_off_air(STREAM)
     off_air_s = time.monotonic()
     assert await announced("OFF_AIR") - off_air_s < ANNOUNCED_WITHIN_S
+    await live.aclose()
 
 
 async def test_a_listener_that_leaves_is_let_go(server: Server) -> None:
@@ -79,16 +80,15 @@ async def test_a_listener_that_leaves_is_let_go(server: Server) -> None:
             if sample.name == "tallylight_event_listeners" and sample.labels["kind"] == "streams"
         )
 
-    before = await listeners()
+    async def nobody() -> bool:
+        return await listeners() == 0
+
+    await wait_until(nobody, 5, "who listened before to be let go")
     live = events(server.http, "/api/live")
     await anext(live)
-    assert await listeners() == before + 1
+    assert await listeners() == 1
     await live.aclose()
-
-    async def gone() -> bool:
-        return await listeners() == before
-
-    await wait_until(gone, 5, "the listener to be let go")
+    await wait_until(nobody, 5, "the listener to be let go")
 
 
 async def test_prometheus_reads_the_engine(server: Server) -> None:

@@ -11,7 +11,7 @@ from playwright.async_api import Browser
 from support.browser import open_page
 from support.hls_viewer import HlsRecorder, decode
 from support.publishers import SMALL, card_publisher
-from support.seen import missing_pictures
+from support.seen import SeenFrame, missing_pictures
 from support.server import Server
 from support.waiting import wait_until
 
@@ -83,14 +83,18 @@ async def test_hevc_is_refused_in_words_and_nothing_breaks(server: Server, brows
             words = await watch.wait_text("H.264 encoder", "encoder to H.264", timeout_s=5)
             assert "H.265 (HEVC), which browsers do not play over WebRTC" in words
             sdp = await watch.page.evaluate(_OFFER)
+            refused = await server.http.post(
+                "/whep/newer", content=sdp.encode(), headers={"Content-Type": "application/sdp"}
+            )
+            async with HlsRecorder(server.http, "newer") as recorder:
+                await recorder.wait_decodable(1)
+
+                def pictures() -> list[SeenFrame]:
+                    return decode(recorder.history(), 1)[0]
+
+                # An encoder that cannot keep up leaves whole segments to the sound; the newest may not be whole yet.
+                frames = await wait_until(pictures, 30, "a segment with pictures", (AssertionError,))
             assert (await watch.facts())["starts"] <= 2
-        refused = await server.http.post(
-            "/whep/newer", content=sdp.encode(), headers={"Content-Type": "application/sdp"}
-        )
-        async with HlsRecorder(server.http, "newer") as recorder:
-            await recorder.wait_decodable(1)
-            # An encoder that cannot keep up leaves whole segments to the sound.
-            frames = await wait_until(lambda: decode(recorder.history(), 1)[0], 30, "a segment with pictures")
     assert refused.status_code == httpx.codes.CONFLICT
     assert refused.json()["code"] == "codec_not_playable"
     assert "265" in refused.text or "HEVC" in refused.text

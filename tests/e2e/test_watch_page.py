@@ -124,7 +124,7 @@ async def _assert_plays_again(watch: WatchPage) -> None:
         frames = (await watch.frames())[-5:]
         return any(frame.counter is not None and frame.counter / 30 > returned_s for frame in frames)
 
-    await wait_until(shows_new_picture, 15, f"a new picture; the page says {await watch.text()!r}")
+    await wait_until(shows_new_picture, 45, f"a new picture; the page says {await watch.text()!r}")
     assert_live_card(await watch.wait_more_frames(30))
 
 

@@ -21,13 +21,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 async def test_aiortc_publishes_h264(server: Server) -> None:
     """aiortc by WHIP -> aiortc by WHEP and HLS, counter in order, sound there."""
     async with WhipPublisher(server.http, server.streams["whip"]):
-        state = await server.wait_on_air("whip")
+        state = await server.wait_on_air("whip", tracks=2)
         assert state["stream_type"] == "WEBRTC_STREAM"
         assert {track["codec"] for track in state["tracks"]} == {"H264", "Opus"}
         async with WhepViewer(server.http, "whip") as viewer, HlsRecorder(server.http, "whip") as recorder:
             frames = await viewer.wait_frames(90)
-            await recorder.wait_decodable(1)
             await wait_until(lambda: len(viewer.sound.beeps_s()) >= 2, 10, "two beeps")
+            await recorder.wait_decodable(1)
             history = recorder.history()
         hls_frames, hls_sound = await asyncio.to_thread(decode, history, 1)
     assert_counter_runs(frames)
@@ -39,7 +39,7 @@ async def test_aiortc_publishes_h264(server: Server) -> None:
 async def test_aiortc_publishes_vp8(server: Server) -> None:
     """VP8 plays over WHEP; HLS says that it cannot carry it."""
     async with WhipPublisher(server.http, server.streams["whip"], video_mime_type="video/VP8"):
-        state = await server.wait_on_air("whip")
+        state = await server.wait_on_air("whip", tracks=2)
         assert {track["codec"] for track in state["tracks"]} == {"VP8", "Opus"}
         async with WhepViewer(server.http, "whip") as viewer:
             frames = await viewer.wait_frames(45)

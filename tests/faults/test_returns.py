@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -11,6 +10,7 @@ import httpx
 import pytest
 from aiortc import RTCPeerConnection
 
+from support import processes
 from support.peers import post_sdp
 from support.publishers import Publisher, card_publisher, whip_muxer_publisher
 from support.rtmp import RtmpClient
@@ -73,8 +73,7 @@ async def test_no_ghost_is_left_by_any_kill(own_server: Server, publisher: NewPu
             await wait_until(lambda: _statuses_are(server, "ON_AIR"), BACK_WITHIN_S, "a broadcast", (httpx.HTTPError,))
             ghost.signal(signal.SIGSTOP)
             hung = Stopwatch()
-            for pid in victim():
-                os.kill(pid, signal.SIGKILL)
+            processes.kill_all(victim())
             if name == "everything":
                 await _start_again(server)
             await wait_until(lambda: _is_well(server), BACK_WITHIN_S, "the server to answer", (httpx.HTTPError,))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
@@ -12,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from support import processes
 from support.peers import WhepViewer
 from support.publishers import card_publisher
 from support.server import Server
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="session")]
 
@@ -34,6 +35,8 @@ async def test_ctrl_c_while_on_air() -> None:
 
 async def test_second_serve_on_the_same_data_directory_refuses(server: Server) -> None:
     """A second `serve` on the same data directory refuses to start, in words, and the first goes on."""
+    # The last process that the first one starts, seconds after the others: it is not the second one's.
+    await wait_until(lambda: "control_standby" in server.log(), 20, "the spare control plane")
     second = Server(server.data_dir, {})
     code, output = await _refused(second)
     assert code != 0
@@ -91,8 +94,7 @@ async def _refused(server: Server) -> tuple[int, str]:
         process.terminate()
         raise AssertionError(f"serve did not refuse to start:\n{server.log()}") from None
     left = set(server.pids()) - before
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
+    processes.kill_all(left)
     assert not left, "the refused start left processes running"
     await server.http.aclose()
     await server.engine.aclose()

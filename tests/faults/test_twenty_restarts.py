@@ -70,9 +70,13 @@ class Load:
         return answered_at_s - killed_at_s
 
     @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._start_s
+
+    @property
     def rate(self) -> float:
         """Requests that had an end, per second."""
-        return (self.statuses.total() + self.broken_off) / (time.monotonic() - self._start_s)
+        return (self.statuses.total() + self.broken_off) / self.elapsed_s
 
     async def _run(self) -> None:
         start_s = self._start_s
@@ -143,6 +147,8 @@ async def test_control_plane_killed_20_times_under_load(own_server: Server) -> N
             await viewer.wait_more_frames(30)
             watching = await another.wait_more_frames(30)
             history = recorder.history()
+            # A playlist comes with each part, five a second; a third of them shows that nothing stood still for long.
+            assert len(history.playlists) > 5 / 3 * load.elapsed_s
             assert load.rate >= 0.9 * REQUESTS_PER_S, f"only {load.rate:.0f} requests/s"
         assert (await server.stream())["session"] == on_air["session"]
         assert await _broadcast_id(server) == broadcast
@@ -151,7 +157,6 @@ async def test_control_plane_killed_20_times_under_load(own_server: Server) -> N
             await publisher.assert_sent(frames)
         assert watching
         assert hls_rules.check(history) == []
-        assert len(history.playlists) > RESTARTS
         assert set(load.statuses) <= EXPECTED
         assert load.broken_off <= RESTARTS
         print(

@@ -61,6 +61,10 @@ async def bystander(server: Server, on_air: Publisher) -> AsyncIterator[None]:
     assert len(on_air.events("demo_publish_started")) == 1
 
 
+# The one of these that is not refused at sight.
+PARTIAL = 5
+
+
 def _garbage() -> list[bytes]:
     rng = random.Random(SEED)
     return [
@@ -85,10 +89,15 @@ async def test_g1_garbage_is_hung_up_on(server: Server) -> None:
             await client.send(garbage[index % len(garbage)])
             return await client.wait_closed(SLOW_CLOSED_S + 1)
 
+    closing: list[asyncio.Task[float]] = []
     for start in range(0, 1000, 250):
-        closed_s = await asyncio.gather(*(one(index) for index in range(start, start + 250)))
-        late = [round(seconds, 1) for seconds in closed_s if seconds > GARBAGE_CLOSED_S]
-        assert not late, f"hung up only after {late} s"
+        batch = [asyncio.create_task(one(index)) for index in range(start, start + 250)]
+        closing += batch
+        # A partial handshake waits for its deadline; the next batch need not wait with it.
+        await asyncio.wait([task for index, task in enumerate(batch, start) if index % len(_garbage()) != PARTIAL])
+    closed_s = await asyncio.gather(*closing)
+    late = [round(seconds, 1) for seconds in closed_s if seconds > GARBAGE_CLOSED_S]
+    assert not late, f"hung up only after {late} s"
 
 
 async def test_g2_half_open_handshakes_do_not_lock_others_out(server: Server) -> None:
@@ -109,8 +118,10 @@ async def test_g2_half_open_handshakes_do_not_lock_others_out(server: Server) ->
         assert len(clients) > 5_000, "the flood really came"
         assert processes.resources_of(server.engine_pid()).rss_bytes - before < 100 << 20
     finally:
-        for client in clients:
+        for number, client in enumerate(clients):
             client.writer.transport.abort()
+            if number % 200 == 0:
+                await asyncio.sleep(0)  # the bystander's packets wait meanwhile
 
 
 async def _assert_publishes_within_a_second(server: Server) -> None:
@@ -127,7 +138,7 @@ async def _assert_publishes_within_a_second(server: Server) -> None:
 @pytest.mark.parametrize("size", [0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
 async def test_g3_chunk_sizes_are_clamped_or_refused(server: Server, size: int) -> None:
     """G3 SetChunkSize 0, 1, 2^31 - 1, 2^31, 2^32 - 1: clamped or closed, never a large allocation."""
-    before = processes.resources_of(server.engine_pid()).rss_bytes
+    memory = processes.PeakMemory(server.engine_pid())
     async with RtmpClient(server.rtmp_port) as client:
         await client.connect()
         await client.send(message(SET_CHUNK_SIZE, struct.pack(">I", size), csid=2))
@@ -136,13 +147,12 @@ async def test_g3_chunk_sizes_are_clamped_or_refused(server: Server, size: int) 
         for _ in range(16):
             await client.send(bytes(65536))
         await client.wait_closed(SLOW_CLOSED_S + 1)
-    grown = processes.resources_of(server.engine_pid()).rss_bytes - before
-    assert grown < 8 << 20, f"grew by {grown >> 10} KiB"
+    assert memory.grown_bytes() < 8 << 20, f"grew by {memory.grown_bytes() >> 10} KiB"
 
 
 async def test_g3_many_large_messages_at_once_stay_small(server: Server) -> None:
     """G3 16 MiB messages begun on 61 chunk streams of 20 connections: memory bounded by 64 KiB a connection."""
-    before = processes.resources_of(server.engine_pid()).rss_bytes
+    memory = processes.PeakMemory(server.engine_pid())
     clients = [RtmpClient(server.rtmp_port, source_ip=f"127.0.3.{1 + index}") for index in range(20)]
     for client in clients:
         await client.__aenter__()
@@ -152,9 +162,11 @@ async def test_g3_many_large_messages_at_once_stay_small(server: Server) -> None
     for client in clients:
         for _ in range(8):
             await client.send((b"\xc3" + bytes(128)) * 512)
-    grown = processes.resources_of(server.engine_pid()).rss_bytes - before
+    # Hung up on is what was read to the limit.
+    await asyncio.gather(*(client.wait_closed(SLOW_CLOSED_S + 1) for client in clients))
     for client in clients:
         client.writer.transport.abort()
+    grown = memory.grown_bytes()
     assert grown < 20 * UNAUTHORISED_BYTES_PER_CONNECTION + (6 << 20), f"grew by {grown >> 10} KiB"
 
 
@@ -206,12 +218,16 @@ async def test_g4_hostile_amf(server: Server, shape: str) -> None:
 
 
 async def test_g9_slow_senders_meet_an_absolute_deadline(server: Server) -> None:
-    """G9 one byte at a time in the handshake and in a chunk: closed <= 10 s, 100 connections."""
+    """G9 one byte at a time in the handshake, in a chunk and after `connect`: closed <= 10 s, 150 connections."""
 
-    async def drip(prefix: bytes, index: int) -> float:
+    async def drip(prefix: bytes | None, index: int) -> float:
         clock = Stopwatch()
         async with RtmpClient(server.rtmp_port, source_ip=f"127.0.4.{1 + index % 50}") as client:
-            await client.send(prefix)
+            if prefix is None:
+                await client.connect()
+                await client.send(chunk_header(3, COMMAND_AMF0, 4096))
+            else:
+                await client.send(prefix)
             closed = asyncio.create_task(client.wait_closed(SLOW_CLOSED_S + 2))
             while not closed.done():
                 await client.send(os.urandom(1))
@@ -220,5 +236,5 @@ async def test_g9_slow_senders_meet_an_absolute_deadline(server: Server) -> None
             return clock.elapsed_s()
 
     in_chunk = HANDSHAKE + bytes(HANDSHAKE_SIZE) + chunk_header(3, COMMAND_AMF0, 4096)
-    drips = [drip(b"\x03" if index % 2 else in_chunk, index) for index in range(100)]
+    drips = [drip((b"\x03", in_chunk, None)[index % 3], index) for index in range(150)]
     assert max(await asyncio.gather(*drips)) <= SLOW_CLOSED_S + 0.5

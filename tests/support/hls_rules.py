@@ -120,7 +120,12 @@ def _target_duration_holds(history: History) -> Iterator[str]:
 
 
 def _part_target_holds(history: History) -> Iterator[str]:
-    """Section 4.4.3.7: constant; no part is longer, and but for a segment's last none is shorter than 85 % of it."""
+    """Section 4.4.3.7: constant; no part is longer, and but for a segment's last none is shorter than 85 % of it.
+
+    Where the picture that a part would have ended before was never sent, the muxer ends it one picture earlier rather
+    than leave a sliver without a picture before the keyframe: a segment's last two parts may then share what is less
+    than a whole one and a bit (`boundary` in `fmp4/src/muxer.rs`).
+    """
     targets = {playlist.part_target_s for playlist in history.playlists}
     target = next(iter(targets))
     if len(targets) > 1 or target is None:
@@ -132,8 +137,9 @@ def _part_target_holds(history: History) -> Iterator[str]:
         for index, part in enumerate(segment.parts):
             if part.duration_s > target:
                 yield f"part {segment.number}.{index} lasts {part.duration_s} s with a target of {target} s"
-            is_last = index == len(segment.parts) - 1
-            if not is_last and not part.gap and part.duration_s < 0.85 * target - _ROUNDING_S:
+            after = segment.parts[index + 1 :]
+            avoids_sliver = len(after) == 1 and part.duration_s + after[0].duration_s > target
+            if after and not avoids_sliver and not part.gap and part.duration_s < 0.85 * target - _ROUNDING_S:
                 yield f"part {segment.number}.{index} lasts {part.duration_s} s, below 85 % of {target} s"
 
 

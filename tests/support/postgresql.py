@@ -89,7 +89,9 @@ class PostgresServer:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        for pid in (self._process.pid, *children_of(self._process.pid)):
+        # The parent first: while it stands still it starts none and buries none.
+        os.kill(self._process.pid, number)
+        for pid in children_of(self._process.pid):
             os.kill(pid, number)
 
     async def new_database(self) -> str:

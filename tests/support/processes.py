@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+# Ports that were given to servers which may not have opened them yet.
+_given: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Resources:
 
 
 def free_port() -> int:
-    """A port number free for both TCP and UDP on loopback right now."""
+    """A port number free for both TCP and UDP on loopback right now, and never given before."""
     while True:
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
@@ -26,10 +32,13 @@ def free_port() -> int:
         ):
             tcp.bind(("127.0.0.1", 0))
             port: int = tcp.getsockname()[1]
+            if port in _given:
+                continue
             try:
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
 
 
@@ -47,6 +56,13 @@ def is_port_free(port: int) -> bool:
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is not a zombie."""
     return _state(pid) not in (None, "Z")
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    """SIGKILL for each; one that lost its parent and ended by itself meanwhile is no error."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def processes_with(variable: str, value: str) -> list[int]:
@@ -87,6 +103,22 @@ def command_line(pid: int) -> str:
 def resources_of(pid: int) -> Resources:
     fields = dict(line.split(":", 1) for line in _read(pid, "status").decode().splitlines() if ":" in line)
     return Resources(len(list((_PROC / str(pid) / "fd").iterdir())), int(fields["VmRSS"].split()[0]) * 1024)
+
+
+class PeakMemory:
+    """The most memory that a process holds from here on, also when it gives it back before anybody looks."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        (_PROC / str(pid) / "clear_refs").write_text("5")  # forgets the peak so far: proc(5)
+        self._before_bytes = self._bytes()
+
+    def grown_bytes(self) -> int:
+        return self._bytes() - self._before_bytes
+
+    def _bytes(self) -> int:
+        lines = _read(self._pid, "status").decode().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
 
 
 def cpu_seconds(pid: int) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import httpx
-
 from support.publishers import Publisher
 from support.server import REPOSITORY, Server
 
@@ -22,11 +20,10 @@ def video_processor(server: Server, source: str, *options: str, program: str = "
 async def stream_status(server: Server, stream: str) -> dict[str, Any]:
     """What the internal listener says of a stream."""
     headers = {"Authorization": f"Bearer {server.internal_token}"}
-    async with httpx.AsyncClient(timeout=10, trust_env=False, headers=headers) as client:
-        answer = await client.get(server.internal(f"stream-status/{stream}"))
-        answer.raise_for_status()
-        status: dict[str, Any] = answer.json()
-        return status
+    answer = await server.http.get(server.internal(f"stream-status/{stream}"), headers=headers)
+    answer.raise_for_status()
+    status: dict[str, Any] = answer.json()
+    return status
 
 
 async def dashboard(server: Server) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Receiver:
     def at(self, path: str) -> list[Message]:
         return [message for message in self.messages if message.path == path]
 
-    async def wait_for(self, count: int, path: str = "/", timeout_s: float = 10) -> list[Message]:
+    async def wait_for(self, count: int, path: str = "/", timeout_s: float = 30) -> list[Message]:
         """Waits until this many messages came to a path, and returns all that did."""
         seen = lambda: f"{count} messages at {path}; have {[message.path for message in self.messages]}"  # noqa: E731
         await wait_until(lambda: len(self.at(path)) >= count, timeout_s, seen)

@@ -148,8 +148,7 @@ class Server:
 
     def kill(self) -> None:
         """Ends everything at once, for when nothing else helps."""
-        for pid in self.pids():
-            os.kill(pid, signal.SIGKILL)
+        processes.kill_all(self.pids())
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends it as a service manager would, and asserts that it leaves nothing behind."""
@@ -223,31 +222,35 @@ class Server:
         return numbers
 
     async def events(self, after: int = 0) -> list[dict[str, Any]]:
-        """The engine's events so far, without waiting for more than its first heartbeat."""
+        """The engine's events so far: until a second without one, or the first heartbeat."""
         seen: list[dict[str, Any]] = []
         async with self.engine.stream("GET", "/v1/events", params={"after": after}) as answer:
             lines = answer.aiter_lines()
             try:
                 while True:
-                    event = json.loads(await asyncio.wait_for(anext(lines), 0.2))
-                    if "heartbeat" not in event:
-                        seen.append(event)
+                    event = json.loads(await asyncio.wait_for(anext(lines), 1.0))
+                    if "heartbeat" in event:
+                        return seen
+                    seen.append(event)
             except (TimeoutError, StopAsyncIteration):
                 return seen
 
-    async def wait_on_air(self, name: str = "main", timeout_s: float = 10) -> dict[str, Any]:
-        """Waits until the stream is on air and returns its state."""
+    async def wait_on_air(self, name: str = "main", timeout_s: float = 30, tracks: int = 1) -> dict[str, Any]:
+        """Waits until the stream is on air with so many tracks, and returns its state.
+
+        A publisher by WebRTC is on air with what it has 500 ms after its first frame.
+        """
 
         async def on_air() -> dict[str, Any] | None:
             state: dict[str, Any] = await self.stream(name)
-            return state if state["status"] == "ON_AIR" and state.get("tracks") else None
+            return state if state["status"] == "ON_AIR" and len(state.get("tracks") or ()) >= tracks else None
 
         what = f"stream {name} to be on air"
         state: dict[str, Any] | None = await wait_until(on_air, timeout_s, what, (httpx.HTTPError,))
         assert state is not None
         return state
 
-    async def wait_off_air(self, name: str = "main", timeout_s: float = 10) -> None:
+    async def wait_off_air(self, name: str = "main", timeout_s: float = 30) -> None:
         """Waits until no publisher is connected: the next one meets an empty stream."""
 
         async def no_publisher() -> bool:

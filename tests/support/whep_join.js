@@ -6,7 +6,10 @@ async (url) => {
   video.muted = true;
   video.autoplay = true;
   document.body.append(video);
-  const firstFrame = new Promise((resolve) => video.requestVideoFrameCallback(() => resolve(performance.now())));
+  const firstFrame = new Promise((resolve, reject) => {
+    video.requestVideoFrameCallback(() => resolve(performance.now()));
+    setTimeout(() => reject(new Error("no picture after 10 s")), 10_000);
+  });
   peer.ontrack = ({ track, streams }) => {
     if (track.kind === "video") video.srcObject = streams[0] ?? new MediaStream([track]);
   };

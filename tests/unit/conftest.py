@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
+import shutil
 import stat
 import sys
 import tempfile
@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from support.postgresql import PostgresServer, execute
-from support.processes import free_port
+from support.processes import free_port, kill_all
 from support.waiting import wait_until
 from tallylight.accounts.passwords import Passwords
 from tallylight.api.app import internal_app, public_app
@@ -109,10 +109,28 @@ def migrated_database(postgres_server: PostgresServer) -> str:
         return another_loop.submit(asyncio.run, make()).result()
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database to copy, which is much quicker than to make another."""
+
+    async def make() -> Path:
+        path = tmp_path_factory.mktemp("database") / "migrated.sqlite3"
+        database = Database(path)
+        await database.migrate()
+        await database.close()
+        return path
+
+    with ThreadPoolExecutor(1) as another_loop:
+        return another_loop.submit(asyncio.run, make()).result()
+
+
 @pytest.fixture
-async def database_url(database_kind: str, request: pytest.FixtureRequest) -> AsyncIterator[str | None]:
+async def database_url(
+    database_kind: str, data: DataDirectory, request: pytest.FixtureRequest
+) -> AsyncIterator[str | None]:
     """The setting of that name."""
     if database_kind == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_file"), data.database)
         yield None
         return
     url: str = request.getfixturevalue("migrated_database")
@@ -258,7 +276,7 @@ def serve(environment: dict[str, str]) -> Iterator[Callable[..., ServeProcess]]:
 
     yield start
     for process in started:
-        for pid in process.left_running():
-            os.kill(pid, signal.SIGKILL)
+        kill_all(process.left_running())
         process.process.wait()
+        process.until_gone()
         process.close()

@@ -46,7 +46,9 @@ class ServeProcess:
     def health(self) -> int:
         """Status of the internal health check; 0 when nobody answers."""
         try:
-            return httpx.get(f"http://127.0.0.1:{self.internal_port}/internal/health", trust_env=False).status_code
+            # Without the authorities that are not needed: reading them takes longer than the question.
+            url = f"http://127.0.0.1:{self.internal_port}/internal/health"
+            return httpx.get(url, trust_env=False, verify=False).status_code
         except httpx.HTTPError:
             return 0
 

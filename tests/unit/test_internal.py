@@ -4,7 +4,9 @@ import asyncio
 import os
 import stat
 from base64 import b64encode
+from collections import deque
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -19,12 +21,18 @@ VIDEO = {"id": 1, "kind": "video", "codec": "VP8", "bitrate_bps": 500_000.0}
 TOKEN_PATHS = ("/internal/stream-status/main", "/internal/videoExpose", "/internal/videoExpose?stream=main")
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake engine shares its event loop with who asks: it may need longer than an engine does."""
+    monkeypatch.setattr("tallylight.api.processes.ENGINE_TIMEOUT_S", 10.0)
+
+
 def session(identity: str, kind: str, stream: str | None) -> dict[str, Any]:
     facts = {"state": "connected", "age_s": 1.0, "remote": "192.0.2.7:4000", "packets": 3, "bytes": 900}
     return {"id": identity, "kind": kind, "stream": stream, **facts}
 
 
-async def test_health_needs_no_token_and_lists_our_processes(internal: httpx.AsyncClient) -> None:
+async def test_health_needs_no_token_and_lists_our_processes(patient: None, internal: httpx.AsyncClient) -> None:
     answer = await internal.get("/internal/health", headers={"Authorization": ""})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/health+json"
@@ -39,7 +47,9 @@ async def test_health_needs_no_token_and_lists_our_processes(internal: httpx.Asy
     assert all(process["uptime_s"] > 0 for process in processes.values())
 
 
-async def test_health_says_that_the_engine_is_away(internal: httpx.AsyncClient, engine: FakeEngine) -> None:
+async def test_health_says_that_the_engine_is_away(
+    patient: None, internal: httpx.AsyncClient, engine: FakeEngine
+) -> None:
     engine.refuse = True
     answer = await internal.get("/internal/health")
     assert answer.status_code == 503
@@ -55,7 +65,7 @@ async def test_health_does_not_wait_for_an_engine_that_hangs(
         await asyncio.Event().wait()
 
     monkeypatch.setattr("tallylight.engine.client.EngineClient.health", hang)
-    answer = await asyncio.wait_for(internal.get("/internal/health"), 1)
+    answer = await asyncio.wait_for(internal.get("/internal/health"), 10)
     assert answer.status_code == 200
     assert answer.json()["checks"]["engine"][0]["status"] == "warn"
 
@@ -187,11 +197,12 @@ async def test_the_public_media_status_names_nobody(
 
 
 async def test_a_workers_load_is_that_of_the_last_seconds(
-    api: httpx.AsyncClient, engine: FakeEngine, control: Control
+    api: httpx.AsyncClient, engine: FakeEngine, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the newest sample; the engine itself knows only its mean since its start."""
     engine.workers = [{"pid": 7, "alive": True, "kind": "webrtc", "load": 0.03}]
-    await control.sampler.newer_than(None)
-    control.sampler.history.append(Sample(at_s=0, engine_load=0.456))
+    planted = deque([Sample(at_s=0, engine_load=0.456)])
+    monkeypatch.setattr(control.sampler, "history", planted)
+    monkeypatch.setattr(control.sampler, "take", AsyncMock())  # no newer one
     (worker,) = (await api.get("/api/media-status")).json()["workers"]
     assert worker == {"pid": 7, "alive": True, "kind": "webrtc", "load": 0.46}

@@ -135,7 +135,10 @@ def test_sweeping_removes_what_is_old(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"main.jpg", ".strikes"}
 
 
-async def test_the_worker_takes_what_is_on_air(data: DataDirectory, engine: FakeEngine) -> None:
+async def test_the_worker_takes_what_is_on_air(
+    data: DataDirectory, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PICTURE_LIMIT_S", 60.0)  # its alarm would end this process
     engine.streams = {
         "main": on_air("main", tracks=[VIDEO], epoch=1),
         "sound": on_air("sound", tracks=[{"id": 1, "kind": "audio", "codec": "Opus"}]),
@@ -167,6 +170,7 @@ async def test_a_full_disk_costs_no_stream_its_tries(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     engine.streams, engine.taps = {"main": on_air("main", tracks=[VIDEO], epoch=1)}, {"main": [movie()]}
+    monkeypatch.setattr(worker, "PICTURE_LIMIT_S", 60.0)  # its alarm would end this process
     monkeypatch.setattr(worker, "POSTER_EVERY_S", 0)
     maker = worker.Worker(data)
     with monkeypatch.context() as full_disk:

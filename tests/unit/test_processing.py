@@ -222,7 +222,7 @@ def answering(status: int, body: bytes) -> Iterator[Server]:
 
     seen: list[tuple[str, str]] = []
     with HTTPServer(("127.0.0.1", 0), Handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield Server(f"http://127.0.0.1:{http.server_port}", "rtmp://127.0.0.1/live", lambda: "the-token")
         http.shutdown()
     assert seen == [("/internal/videoExpose?stream=main", "Bearer the-token")]

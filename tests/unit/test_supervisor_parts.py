@@ -171,7 +171,7 @@ async def test_a_part_without_a_patience_is_not_asked(monkeypatch: pytest.Monkey
 
 async def test_a_child_ends_although_nothing_can_be_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     # More than a pipe holds: whoever stops reading it keeps the child for ever.
-    talk = "import sys; sys.stderr.write('a line\\n' * 100_000)"
+    talk = "import sys; sys.stderr.write(('x' * 999 + '\\n') * 700)"
     full_disk = io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True)
     with full_disk, monkeypatch.context() as replaced:
         replaced.setattr(sys, "stderr", full_disk)

@@ -575,6 +575,7 @@ async def test_a_private_address_is_refused_at_use_with_a_line_for_the_audit(
     await office.happens(Happening.STARTED)
     async with OutboundClient() as strict, office.sending(strict):
         (row,) = await recorded(office, 1)
+        await wait_until(lambda: len(office.heard()) == 2, PATIENCE_S, "the attempt to be told")
     assert (row.attempts[0]["error"], row.attempts[0]["status_code"]) == ("address_refused", None)
     assert office.heard() == ["webhook_address_refused", "webhook_attempt_failed"]
     assert receiver.connections == 0

@@ -153,6 +153,7 @@ impl Encoder {
         while output.is_empty() {
             let mut buffer = [0; 4096];
             let count = self.socket.read(&mut buffer).await.expect("the server's handshake");
+            assert!(count > 0, "closed in the handshake");
             self.client.receive(&buffer[..count]).expect("RTMP");
             output = self.client.take_output();
         }
@@ -364,7 +365,7 @@ async fn shutdown_ends_publications_and_strangers_at_once() {
 /// Hardening matrix G1.
 #[tokio::test]
 async fn garbage_is_closed() {
-    let server = Server::start(Limits { connect: Duration::from_millis(200), ..Limits::default() }).await;
+    let server = Server::start(Limits { connect: Duration::from_secs(1), ..Limits::default() }).await;
     let noise: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut rtmp_then_noise = vec![3; 1];
     rtmp_then_noise.extend(&noise);
@@ -419,13 +420,12 @@ async fn half_open_handshakes_leave_room_for_others() {
 /// Hardening matrix G9: a byte now and then does not move the deadlines.
 #[tokio::test]
 async fn dribbling_peers_meet_an_absolute_deadline() {
-    let limits =
-        Limits { connect: Duration::from_millis(300), publish: Duration::from_millis(600), ..Limits::default() };
+    let limits = Limits { connect: Duration::from_secs(1), publish: Duration::from_millis(1500), ..Limits::default() };
     let server = Server::start(limits).await;
     let mut in_handshake = TcpStream::connect(server.address).await.expect("a connection");
     in_handshake.write_all(&[3]).await.expect("open");
     let mut after_connect = Encoder::connect(&server, "live", "key-main").await;
-    after_connect.send_connect().await;
+    in_time("the handshake", after_connect.send_connect()).await;
     for socket in [&mut in_handshake, &mut after_connect.socket] {
         let mut buffer = [0; 4096];
         let (mut reader, mut writer) = socket.split();

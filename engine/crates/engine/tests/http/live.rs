@@ -1,6 +1,6 @@
 //! Live states for viewers.
 
-use crate::support::Server;
+use crate::support::{Server, eventually};
 use serde_json::Value;
 use tallylight_media::EndReason;
 
@@ -39,7 +39,10 @@ async fn a_stalled_publisher_is_told_of_and_recorded() {
     viewer.until("\"state\":\"no_media\"").await;
     let events = server.engine.events.after(0).events;
     assert!(events.iter().any(|event| event.name == "tracks_announced"));
-    assert!(events.iter().any(|event| event.name == "media_stalled"));
+    eventually("the stall is recorded", || {
+        server.engine.events.after(0).events.iter().any(|event| event.name == "media_stalled")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn a_new_policy_ends_what_it_does_not_allow() {
     assert_eq!(watch(&server, "", "").await.status, 201);
     let mut public = server.connect().await;
     public.send("GET /live/main/events HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
-    public.until("on_air").await;
+    public.until("\"state\":").await;
     assert_eq!(sessions(&server).await, 2);
 
     assert_eq!(set(&server, &policy(1)).await.status, 204);
@@ -79,7 +79,7 @@ async fn a_new_policy_ends_what_it_does_not_allow() {
     let mut private = server.connect().await;
     let head = format!("GET /live/main/events{query} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     private.send(&head).await;
-    private.until("on_air").await;
+    private.until("\"state\":").await;
     assert_eq!(set(&server, &policy(1)).await.status, 204);
     assert_eq!(sessions(&server).await, 2, "the same policy again cuts nobody");
 
