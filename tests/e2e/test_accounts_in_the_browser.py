@@ -68,6 +68,10 @@ async def test_a_stream_of_ones_own_is_cut_when_its_key_is_rotated(site: Server,
         await page.locator("#tally[data-tally=on_air]").wait_for(timeout=15_000)
         await page.click("#end-broadcast")
         await site.wait_off_air("stage")
+        # The cut and the return are one broadcast; its length and its audience stay to be read.
+        broadcast = page.locator("#broadcasts li")
+        await expect(broadcast).to_contain_text("at most")
+        await expect(broadcast).to_have_count(1)
 
 
 async def test_a_wrong_password_is_said_in_words_and_nothing_stays_after_leaving(

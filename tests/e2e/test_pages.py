@@ -76,6 +76,7 @@ PLACES = (
     Place("/dashboard", "maria", "#not-for-you"),
     Place("/dashboard", "admin", "tl-chain .link"),
     Place("/dashboard#streams", "admin", "[data-stream=main]", press="#new-stream"),
+    Place("/dashboard#broadcasts", "admin", "[data-broadcast]"),
     Place("/dashboard#accounts", "admin", "[data-account=maria]", press="#new-account"),
     Place("/dashboard#webhooks", "admin", "#new-webhook", press="#new-webhook"),
 )
@@ -166,6 +167,7 @@ async def test_hostile_texts_stay_texts(site: Server, administrator: Administrat
         "/": ".stream-card",
         "/dashboard": "tl-chain .link",
         "/dashboard#streams": "[data-stream=main]",
+        "/dashboard#broadcasts": "[data-broadcast]",
         "/dashboard#accounts": "[data-account=maria]",
         "/dashboard#webhooks": "[data-webhook]" if taken else "#new-webhook",
         "/studio": "#stream-select option[value=hostile-0]",

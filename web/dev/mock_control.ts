@@ -212,11 +212,34 @@ export async function answerControl(
       },
       { token: `tly_${secret()}` },
     ]);
-  if (path === "/api/broadcasts") return json(response, 200, { broadcasts: [], next: null });
+  if (path === "/api/broadcasts") return json(response, 200, broadcasts(url.searchParams));
   if (path.startsWith("/api/webhooks")) return webhooks(question);
   if (path.startsWith("/api/streams")) return streams(question, known);
   return collection(question, "/api/users", users, (body) => [
     { ...account(String(body.name), String(body.role), null) },
     body.password ? {} : { password: secret().slice(0, 20) },
   ]);
+}
+
+/** Twelve evenings, the newest of them on air. */
+function broadcasts(query: URLSearchParams): object {
+  const limit = Number(query.get("limit") ?? 20);
+  const skip = Number(query.get("before") ?? -1) + 1;
+  const at = (hours: number): string => new Date(Date.now() - hours * 3_600_000).toISOString();
+  const all = Array.from({ length: 12 }, (_, number) => ({
+    id: String(number),
+    stream: query.get("stream") ?? (number % 3 === 1 ? "studio" : "main"),
+    title: number % 3 === 1 ? "" : "Morning rehearsal",
+    status: number === 0 ? "ON_AIR" : "ENDED",
+    stream_type: number % 2 ? "WEBRTC_STREAM" : "RTMP_STREAM",
+    epoch: number,
+    started_at: at(1 + 24 * number),
+    last_media_at: at(0.2 + 23.9 * number),
+    ended_at: number === 0 ? null : at(0.2 + 23.9 * number),
+    end_reason: number === 0 ? null : ["finished", "connection_lost", "key_rotated"][number % 3],
+    peak_viewers: number === 4 ? 0 : 128 - 9 * number,
+    average_viewers: number === 4 ? 0 : 60.4 - 5 * number,
+  }));
+  const page = all.slice(skip, skip + limit);
+  return { broadcasts: page, next: page.length === limit ? String(skip + limit - 1) : null };
 }

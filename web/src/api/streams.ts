@@ -43,13 +43,6 @@ export interface NewStream {
 /** What is left out stays; `owner` is for administrators, null for nobody's. */
 export type StreamChanges = Partial<Omit<NewStream, "name"> & { owner: string | null }>;
 
-export interface Broadcast {
-  id: string;
-  status: "ON_AIR" | "RECONNECTING" | "ENDED";
-  started_at: string;
-  peak_viewers: number;
-}
-
 const path = (name: string, tail = ""): string => `/api/streams/${encodeURIComponent(name)}${tail}`;
 
 /** Those the signed-in person may send to. */
@@ -78,13 +71,4 @@ export function rotateKey(name: string): Promise<StreamWithKey> {
 /** Takes whoever sends off the air. */
 export function endPublisher(name: string): Promise<void> {
   return request("DELETE", path(name, "/publisher"));
-}
-
-/** The newest broadcast of a stream, null before its first. */
-export async function fetchNewestBroadcast(name: string): Promise<Broadcast | null> {
-  const answer = await request<{ broadcasts: Broadcast[] }>(
-    "GET",
-    `/api/broadcasts?limit=1&stream=${encodeURIComponent(name)}`,
-  );
-  return answer.broadcasts[0] ?? null;
 }

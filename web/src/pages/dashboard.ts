@@ -12,13 +12,20 @@ import { age, watching } from "../format";
 import "./dashboard/accounts";
 import "./dashboard/events";
 import { isOnAir, sortStreams, summary, summaryState, totalViewers } from "./dashboard/model";
+import "../components/broadcast_list";
 import { processorList, processTable } from "./dashboard/parts";
 import { streamPanel } from "./dashboard/stream_panel";
 import "./dashboard/streams";
 import { totals } from "./dashboard/totals";
 import "./dashboard/webhooks";
 
-const SECTIONS = { now: "Now", streams: "Streams", accounts: "Accounts", webhooks: "Webhooks" };
+const SECTIONS = {
+  now: "Now",
+  streams: "Streams",
+  broadcasts: "Broadcasts",
+  accounts: "Accounts",
+  webhooks: "Webhooks",
+};
 type SectionName = keyof typeof SECTIONS;
 
 /** The section in an address: "#accounts"; null for places on the page, such as the target of "Skip to content". Pure. */
@@ -131,6 +138,9 @@ export class DashboardPage extends LightElement {
     switch (this.section) {
       case "streams":
         return html`<tl-streams-section></tl-streams-section>`;
+      case "broadcasts":
+        return html`<div class="section-head"><h2>Broadcasts</h2></div>
+          <section class="panel" id="broadcasts"><tl-broadcast-list page="20"></tl-broadcast-list></section>`;
       case "accounts":
         return html`<tl-accounts-section></tl-accounts-section>`;
       case "webhooks":

@@ -6,6 +6,7 @@ import { endPublisher, type OwnStream, rotateKey } from "../api/streams";
 import { Announcement } from "../components/announcement";
 import { element } from "../components/element";
 import { askForm } from "../components/form_dialog";
+import "../components/broadcast_list";
 import { siteHeader } from "../components/header";
 import { icon } from "../components/icon";
 import "../components/lamp";
@@ -76,7 +77,7 @@ export class StudioPage extends LightElement {
             ${historyPanel(own?.last_publisher ?? null, own?.refusals ?? [], Date.now())}
             ${sourcePanel(this.#capture, (bps) => this.#sending.setMaxBitrate(bps))}
           </aside>
-          ${obsPanel(this.#stream.key, this.rtmpPort)}
+          ${obsPanel(this.#stream.key, this.rtmpPort)} ${own ? broadcastsOf(own.name) : nothing}
         </div>
       </main>`;
   }
@@ -312,3 +313,11 @@ const KEY_MISSING = {
   message:
     "Paste the stream key first: it was shown when the stream was made, and the first one stands in the server's first banner.",
 };
+
+/** What was on air before, for its owner: when, how long, and who watched. */
+function broadcastsOf(stream: string): TemplateResult {
+  return html`<section class="panel" id="broadcasts">
+    <h2>BROADCASTS</h2>
+    <tl-broadcast-list stream=${stream} page="5"></tl-broadcast-list>
+  </section>`;
+}

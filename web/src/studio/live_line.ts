@@ -1,4 +1,4 @@
-import type { Broadcast } from "../api/streams";
+import type { Broadcast } from "../api/broadcasts";
 import type { LiveState, StreamStatus } from "../api/types";
 import { duration, secondsSince, viewerCount, watching } from "../format";
 

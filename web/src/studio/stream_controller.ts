@@ -1,8 +1,9 @@
 import type { ReactiveController, ReactiveControllerHost } from "lit";
+import { type Broadcast, fetchNewestBroadcast } from "../api/broadcasts";
 import { LiveEvents } from "../api/live_events";
 import { Poller } from "../api/poller";
 import { fetchSession, onceSessionIsKnown, type User } from "../api/session";
-import { type Broadcast, fetchNewestBroadcast, fetchOwnStream, fetchOwnStreams, type OwnStream } from "../api/streams";
+import { fetchOwnStream, fetchOwnStreams, type OwnStream } from "../api/streams";
 import type { LiveState } from "../api/types";
 import { createPlaybackToken } from "../api/watch_access";
 import { rememberedKey, rememberKey, saveTabKey, stillGood, tabKey, takeKeyFromAddress } from "../publisher/keys";
