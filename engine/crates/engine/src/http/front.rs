@@ -10,9 +10,9 @@ use super::webrtc::WebRtcRoutes;
 use super::{live, token};
 use crate::Engine;
 use crate::hls::HlsRequest;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -36,7 +36,14 @@ impl Front {
     pub async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
         self.engine.counters.http_requests.increment();
         let client = self.engine.config.trusted_proxies.client(peer, request.headers());
+        let with_body = request.version() <= Version::HTTP_11 && !request.body().is_end_stream();
         let mut response = self.route(request, client).await;
+        let refused = response.status().is_client_error() || response.status().is_server_error();
+        if with_body && refused {
+            // Many refusals come before the body does, and hyper then closes the connection. A client that is not told
+            // sends its next request into the close.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         harden(response.headers_mut());
         response
     }

@@ -37,3 +37,25 @@ async fn connections_give_their_places_back() {
     eventually("all are closed", || server.engine.counters.http_connections.get() == 0).await;
     assert_eq!(server.engine.counters.http_connections_accepted.get(), 50);
 }
+
+#[tokio::test]
+async fn who_is_refused_before_the_body_came_is_told_that_the_connection_ends() {
+    let server = Server::start().await;
+    let head = |target: &str, length: usize| {
+        format!(
+            "POST {target} HTTP/1.1\r\nHost: test\r\nContent-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let mut early = server.connect().await;
+    early.send(&head("/whip", 5)).await;
+    let answer = early.rest().await;
+    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+
+    // Nothing is left to be read here, so the next question may follow.
+    let mut staying = server.connect().await;
+    for asked in 1..=2 {
+        staying.send("GET /hls/nobody/index.m3u8 HTTP/1.1\r\nHost: test\r\n\r\n").await;
+        let said = staying.until_it("an answer", |said| said.matches("HTTP/1.1 404").count() == asked).await;
+        assert!(!said.contains("connection: close"), "{said}");
+    }
+}
