@@ -69,6 +69,7 @@ async def test_a_stream_of_ones_own_is_cut_when_its_key_is_rotated(site: Server,
         await page.click("#end-broadcast")
         await site.wait_off_air("stage")
         # The cut and the return are one broadcast; its length and its audience stay to be read.
+        await page.reload()
         broadcast = page.locator("#broadcasts li")
         await expect(broadcast).to_contain_text("at most")
         await expect(broadcast).to_have_count(1)

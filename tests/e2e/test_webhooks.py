@@ -52,7 +52,7 @@ async def test_a_broadcast_is_told_from_start_to_end_whoever_else_listens() -> N
             (hung,) = await receiver.wait_for(1, "/hangs")
             async with card_publisher(server.rtmp_url("other")):
                 await server.wait_on_air("other")
-                await receiver.wait_for(1, "/other")
+                await receiver.wait_for(1, "/other", 10)
             os.kill(server.control_plane_pid(), signal.SIGKILL)
             again = (await receiver.wait_for(2, "/hangs", RESTART_LIMIT_S))[1]
             assert (again.id, again.body) == (hung.id, hung.body)

@@ -139,6 +139,8 @@ PLANTED: dict[str, tuple[str, Callable[[], History]]] = {
         "part_target", lambda: change_segment(3, change_part(4, duration_s=0.201), last_only=False)),
     "a part is too short": (
         "part_target", lambda: change_segment(3, change_part(4, duration_s=0.1), last_only=False)),
+    "the last part but one is a sliver": (
+        "part_target", lambda: change_segment(3, change_part(8, duration_s=0.08), last_only=False)),
     "parts are longer than promised": (
         "part_target", lambda: change_playlists(lambda p: replace(p, part_target_s=0.5))),
     "parts and segment differ": (

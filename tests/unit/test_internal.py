@@ -65,7 +65,7 @@ async def test_health_does_not_wait_for_an_engine_that_hangs(
         await asyncio.Event().wait()
 
     monkeypatch.setattr("tallylight.engine.client.EngineClient.health", hang)
-    answer = await asyncio.wait_for(internal.get("/internal/health"), 10)
+    answer = await asyncio.wait_for(internal.get("/internal/health"), 3)
     assert answer.status_code == 200
     assert answer.json()["checks"]["engine"][0]["status"] == "warn"
 

@@ -224,7 +224,6 @@ export async function answerControl(
 /** Twelve evenings, the newest of them on air. */
 function broadcasts(query: URLSearchParams): object {
   const limit = Number(query.get("limit") ?? 20);
-  const skip = Number(query.get("before") ?? -1) + 1;
   const at = (hours: number): string => new Date(Date.now() - hours * 3_600_000).toISOString();
   const all = Array.from({ length: 12 }, (_, number) => ({
     id: String(number),
@@ -240,6 +239,6 @@ function broadcasts(query: URLSearchParams): object {
     peak_viewers: number === 4 ? 0 : 128 - 9 * number,
     average_viewers: number === 4 ? 0 : 60.4 - 5 * number,
   }));
-  const page = all.slice(skip, skip + limit);
-  return { broadcasts: page, next: page.length === limit ? String(skip + limit - 1) : null };
+  const page = all.slice(0, limit);
+  return { broadcasts: page, next: page.length === limit ? String(limit - 1) : null };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { audienceText, broadcastText, lengthText, merged } from "../src/api/broadcast_words";
+import { audienceText, broadcastText, lengthText } from "../src/api/broadcast_words";
 import type { Broadcast } from "../src/api/broadcasts";
 
 const NOW_MS = Date.parse("2026-11-28T20:00:00Z");
@@ -41,23 +41,5 @@ describe("a broadcast in words", () => {
     expect(broadcastText(broadcast({ end_reason: "key_rotated" }), NOW_MS)).toMatch(/ · RTMP · its key was changed$/);
     expect(broadcastText(broadcast({ end_reason: "new_code" }), NOW_MS)).toMatch(/ · new_code$/);
     expect(broadcastText(broadcast({ status: "ON_AIR", end_reason: "stalled" }), NOW_MS)).toMatch(/RTMP$/);
-  });
-});
-
-describe("pages of broadcasts", () => {
-  const at = (id: string, hour: number, changes: Partial<Broadcast> = {}) =>
-    broadcast({ id, started_at: `2026-11-28T${String(hour).padStart(2, "0")}:00:00Z`, ...changes });
-  const ids = (list: readonly Broadcast[]) => list.map(({ id }) => id);
-
-  it("become one list, newest first, each once", () => {
-    const newest = [at("c", 3), at("b", 2)];
-    const older = [at("b", 2), at("a", 1)];
-    expect(ids(merged(newest, older))).toEqual(["c", "b", "a"]);
-    expect(ids(merged(merged(newest, older), [at("d", 4), at("c", 3)]))).toEqual(["d", "c", "b", "a"]);
-  });
-
-  it("keep what was told last", () => {
-    const [only] = merged([at("a", 1, { status: "ON_AIR" })], [at("a", 1)]);
-    expect(only?.status).toBe("ENDED");
   });
 });

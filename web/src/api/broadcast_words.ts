@@ -2,7 +2,7 @@
 import { duration } from "../format";
 import type { Broadcast } from "./broadcasts";
 
-/** How it ended, by the server's codes (src/tallylight/streams/sentences.py), where the ordinary end says nothing. */
+/** How it ended, by the codes of src/tallylight/streams/sentences.py, as part of a line; the ordinary end says nothing. */
 const ENDS: Record<string, string> = {
   finished: "",
   connection_lost: "the connection broke",
@@ -19,7 +19,7 @@ const ENDS: Record<string, string> = {
 
 const SOURCES: Record<string, string> = { RTMP_STREAM: "RTMP", WEBRTC_STREAM: "WebRTC" };
 
-/** "lasted 1:14:02", "on air for 3:20", "for 3:20, waiting for its publisher". */
+/** "lasted 1:14:02", "on air for 3:20", "3:20, waiting for its publisher". */
 export function lengthText(broadcast: Broadcast, nowMs: number): string {
   // Ended, it lasted until its last media, not until somebody noticed.
   const untilMs = broadcast.status === "ON_AIR" ? nowMs : Date.parse(broadcast.last_media_at);
@@ -28,7 +28,7 @@ export function lengthText(broadcast: Broadcast, nowMs: number): string {
   return broadcast.status === "RECONNECTING" ? `${lasted}, waiting for its publisher` : `lasted ${lasted}`;
 }
 
-/** "no viewers", "1 viewer at most", "128 viewers at most, 41.5 on average". */
+/** "no viewers", "1 viewer at most, 0.3 on average", "128 viewers at most, 42 on average". */
 export function audienceText(broadcast: Broadcast): string {
   const { peak_viewers: peak, average_viewers: average } = broadcast;
   if (peak === 0) return "no viewers";
@@ -43,10 +43,4 @@ export function broadcastText(broadcast: Broadcast, nowMs: number): string {
   const end = broadcast.status === "ENDED" ? (ENDS[reason] ?? reason) : "";
   const source = SOURCES[broadcast.stream_type] ?? broadcast.stream_type;
   return [lengthText(broadcast, nowMs), audienceText(broadcast), source, end].filter(Boolean).join(" · ");
-}
-
-/** Newest first, each once; a later telling of the same broadcast wins. */
-export function merged(known: readonly Broadcast[], told: readonly Broadcast[]): Broadcast[] {
-  const byId = new Map([...known, ...told].map((broadcast) => [broadcast.id, broadcast]));
-  return [...byId.values()].sort((a, b) => Date.parse(b.started_at) - Date.parse(a.started_at));
 }

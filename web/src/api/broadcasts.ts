@@ -15,22 +15,19 @@ export interface Broadcast {
   average_viewers: number;
 }
 
-/** One page, newest first; `next` is the value of `before` for the page after it, null when there is none. */
+/** The most that the server tells at once. */
+export const MOST_BROADCASTS = 100;
+
+/** The newest ones first; `next` is null when these are all. */
 export interface BroadcastPage {
   broadcasts: Broadcast[];
   next: string | null;
 }
 
-/** Broadcasts of one stream, or of all that one may see when none is named. */
-export function fetchBroadcasts(
-  stream: string,
-  limit: number,
-  before: string | null = null,
-  signal?: AbortSignal,
-): Promise<BroadcastPage> {
+/** The newest broadcasts of one stream, or of all that one may see when none is named. */
+export function fetchBroadcasts(stream: string, limit: number, signal?: AbortSignal): Promise<BroadcastPage> {
   const query = new URLSearchParams({ limit: String(limit) });
   if (stream !== "") query.set("stream", stream);
-  if (before !== null) query.set("before", before);
   return request<BroadcastPage>("GET", `/api/broadcasts?${query}`, undefined, signal);
 }
 

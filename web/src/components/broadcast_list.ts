@@ -1,8 +1,8 @@
 import { html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { property, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
-import { broadcastText, merged } from "../api/broadcast_words";
-import { type Broadcast, fetchBroadcasts } from "../api/broadcasts";
+import { broadcastText } from "../api/broadcast_words";
+import { type Broadcast, type BroadcastPage, fetchBroadcasts, MOST_BROADCASTS } from "../api/broadcasts";
 import { Poller } from "../api/poller";
 import { ProblemError } from "../api/session";
 import { ago } from "../format";
@@ -12,7 +12,8 @@ import type { LampState } from "./lamp";
 import { LightElement } from "./light_element";
 
 const ASK_EVERY_MS = 10_000;
-const LAMPS: Record<Broadcast["status"], LampState> = { ON_AIR: "on_air", RECONNECTING: "degraded", ENDED: "off_air" };
+/** Not the tally's red: nobody knows here whether the picture is seen. */
+const LAMPS: Record<Broadcast["status"], LampState> = { ON_AIR: "ok", RECONNECTING: "degraded", ENDED: "off_air" };
 const WORDS: Record<Broadcast["status"], string> = { ON_AIR: "On air", RECONNECTING: "Reconnecting", ENDED: "Ended" };
 
 /** The broadcasts of one stream or of all, newest first, with how long they were and who watched. */
@@ -23,13 +24,15 @@ export class BroadcastList extends LightElement {
   /** So many at once. */
   @property({ type: Number }) page = 10;
   @state() private known: readonly Broadcast[] | null = null;
-  @state() private next: string | null = null;
+  @state() private hasOlder = false;
   @state() private trouble = "";
-  #poller: Poller<void> | null = null;
+  /** How many are asked for; all of them each time, because old ones change as well: they end. */
+  #wanted = 0;
+  #poller: Poller<BroadcastPage> | null = null;
 
   override connectedCallback(): void {
     super.connectedCallback();
-    if (this.hasUpdated) this.#begin();
+    if (this.hasUpdated) this.#ask();
   }
 
   override disconnectedCallback(): void {
@@ -38,39 +41,37 @@ export class BroadcastList extends LightElement {
   }
 
   override willUpdate(changed: PropertyValues<this>): void {
-    if (changed.has("stream") || changed.has("page")) this.#begin();
+    if (!changed.has("stream") && !changed.has("page")) return;
+    this.known = null;
+    this.hasOlder = false;
+    this.trouble = "";
+    this.#wanted = this.page;
+    this.#ask();
   }
 
-  #begin(): void {
+  /** Asks now, and from then on. */
+  #ask(): void {
+    const wanted = Math.min(this.#wanted, MOST_BROADCASTS);
     this.#poller?.close();
-    this.known = null;
-    this.next = null;
     this.#poller = new Poller({
-      fetch: (signal) => this.#ask(null, signal),
+      fetch: (signal) => fetchBroadcasts(this.stream, wanted, signal),
       everyMs: ASK_EVERY_MS,
-      onValue: () => undefined,
-      onError: (error) => this.#failed(error),
+      onValue: ({ broadcasts, next }) => {
+        this.known = broadcasts;
+        this.hasOlder = next !== null && wanted < MOST_BROADCASTS;
+        this.trouble = "";
+      },
+      onError: (error) => {
+        const refused = error instanceof ProblemError && error.code !== "server_away";
+        const away = `The server does not answer${this.known === null ? "" : "; this list is from before"}.`;
+        this.trouble = refused ? error.message : away;
+      },
     });
   }
 
-  /** Adds a page to what is known: the newest, or the one before what is shown. */
-  async #ask(before: string | null, signal?: AbortSignal): Promise<void> {
-    const { stream } = this;
-    const first = this.known === null;
-    const page = await fetchBroadcasts(stream, this.page, before, signal);
-    if (stream !== this.stream) return;
-    if (first || before !== null) this.next = page.next;
-    this.known = merged(this.known ?? [], page.broadcasts);
-    this.trouble = "";
-  }
-
-  #failed(error: unknown): void {
-    const refused = error instanceof ProblemError && error.code !== "server_away";
-    this.trouble = refused ? error.message : "The server does not answer; this list is from before.";
-  }
-
-  async #older(): Promise<void> {
-    await this.#ask(this.next).catch((error: unknown) => this.#failed(error));
+  #older(): void {
+    this.#wanted += this.page;
+    this.#ask();
   }
 
   override render(): TemplateResult {
@@ -89,7 +90,7 @@ export class BroadcastList extends LightElement {
           (broadcast) => html`<li data-broadcast=${broadcast.id}>${this.#row(broadcast, nowMs)}</li>`,
         )}
       </ol>
-      ${this.next === null ? nothing : html`<p><button class="button small" type="button" @click=${() => void this.#older()}>Older broadcasts</button></p>`}`;
+      ${this.hasOlder ? html`<p><button class="button small" type="button" @click=${() => this.#older()}>Older broadcasts</button></p>` : nothing}`;
   }
 
   #row(broadcast: Broadcast, nowMs: number): TemplateResult {

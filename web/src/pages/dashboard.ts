@@ -140,7 +140,7 @@ export class DashboardPage extends LightElement {
         return html`<tl-streams-section></tl-streams-section>`;
       case "broadcasts":
         return html`<div class="section-head"><h2>Broadcasts</h2></div>
-          <section class="panel" id="broadcasts"><tl-broadcast-list page="20"></tl-broadcast-list></section>`;
+          <section class="panel"><tl-broadcast-list page="20"></tl-broadcast-list></section>`;
       case "accounts":
         return html`<tl-accounts-section></tl-accounts-section>`;
       case "webhooks":
