@@ -8,10 +8,11 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import httpx
@@ -35,6 +36,7 @@ from tallylight.paths import DataDirectory, prepare, prepare_run_directory
 from unit.fake_engine import FakeEngine
 from unit.serve import ServeProcess
 
+Made = TypeVar("Made")
 FAKE_ENGINE = Path(__file__).parent / "fake_engine.py"
 
 
@@ -94,6 +96,12 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
+def on_another_loop(made: Coroutine[Any, Any, Made]) -> Made:
+    """What a fixture of the whole session makes, which no test's event loop may."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, made).result()
+
+
 @pytest.fixture(scope="session")
 def migrated_database(postgres_server: PostgresServer) -> str:
     """The address of one that is used again and again, which is much quicker than to make another."""
@@ -105,8 +113,7 @@ def migrated_database(postgres_server: PostgresServer) -> str:
         await database.close()
         return url
 
-    with ThreadPoolExecutor(1) as another_loop:
-        return another_loop.submit(asyncio.run, make()).result()
+    return on_another_loop(make())
 
 
 @pytest.fixture(scope="session")
@@ -120,8 +127,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         await database.close()
         return path
 
-    with ThreadPoolExecutor(1) as another_loop:
-        return another_loop.submit(asyncio.run, make()).result()
+    return on_another_loop(make())
 
 
 @pytest.fixture
