@@ -138,8 +138,9 @@ def _part_target_holds(history: History) -> Iterator[str]:
             if part.duration_s > target:
                 yield f"part {segment.number}.{index} lasts {part.duration_s} s with a target of {target} s"
             after = segment.parts[index + 1 :]
-            shared_s = part.duration_s + sum(part.duration_s for part in after)
-            avoids_sliver = len(after) == 1 and part.duration_s > 0.5 * target and shared_s > target
+            avoids_sliver = (
+                len(after) == 1 and part.duration_s > 0.5 * target and part.duration_s + after[0].duration_s > target
+            )
             if after and not avoids_sliver and not part.gap and part.duration_s < 0.85 * target - _ROUNDING_S:
                 yield f"part {segment.number}.{index} lasts {part.duration_s} s, below 85 % of {target} s"
 
